@@ -1,0 +1,38 @@
+//! Names of programs, maps and pins, and the shapes that pinned maps keep for ever.
+//!
+//! ```text
+//! /sys/fs/bpf/octroi/<instance>/            STEER, FRAGS, COUNTERS, LAYOUT      one per instance
+//! /sys/fs/bpf/octroi/<instance>/<ifname>/   LINK, JUMP, XSKS, PORT              one per interface
+//! ```
+
+/// Directory in bpffs below which every instance keeps its pins.
+pub const ROOT: &str = "/sys/fs/bpf/octroi";
+
+/// Hash map [`crate::steer::SteerKey`] → [`crate::steer::Target`], one per instance.
+pub const STEER: &str = "STEER";
+/// Per-CPU array of `u64`, indexed by [`crate::counter::XdpCounter`], one per instance.
+pub const COUNTERS: &str = "COUNTERS";
+/// Array with one `u32`, [`crate::LAYOUT`].
+pub const LAYOUT: &str = "LAYOUT";
+/// The interface's pinned bpf_link.
+pub const LINK: &str = "LINK";
+/// PROG_ARRAY of [`JUMP_SLOTS`] slots, one per interface.
+pub const JUMP: &str = "JUMP";
+/// XSKMAP, index = receive queue, one per interface.
+pub const XSKS: &str = "XSKS";
+/// Array with one [`crate::port::PortConfig`], one per interface.
+pub const PORT: &str = "PORT";
+
+/// The attached program.
+pub const PROG_INGRESS: &str = "ingress";
+/// The program in slot [`SLOT_STEER`].
+pub const PROG_STEER: &str = "steer";
+
+/// Slots of `JUMP`.
+pub const JUMP_SLOTS: u32 = 4;
+/// Slot of the interface's Ruler header program; may be empty.
+pub const SLOT_HEADER: u32 = 0;
+/// Slot of `steer`; set before `ingress` is attached.
+pub const SLOT_STEER: u32 = 1;
+/// Entries of `XSKS`: the most receive queues an interface may have.
+pub const MAX_QUEUES: u32 = 256;
