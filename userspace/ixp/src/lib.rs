@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The engine: microengines of eight contexts, modelled on Intel's IXP2xxx, that move frames between ports.
+//!
+//! This crate knows threads, rings and memory; it refuses to know sockets, BPF or configuration files. A frame
+//! enters by the [`port::Receive`] half of a port, is carried through the stages of a program, and leaves by a
+//! [`port::Transmit`] half, by being freed, or not at all: [`frame::Frame`] is a move-only value that cannot be
+//! lost, used twice or freed twice in safe code.
+#![deny(unsafe_code)]
+
+pub mod counter;
+pub mod frame;
+pub mod port;

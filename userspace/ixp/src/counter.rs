@@ -1,0 +1,112 @@
+//! What became of every packet on the engines: one counter per outcome, one registry for all who show them.
+//!
+//! Each engine owns one [`Counters`] block per port and is its only writer, so an increment is a load, an add and
+//! a store of one cache line that nobody else writes. Readers add blocks up and may see a batch half counted;
+//! they never see a number go back.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::counter::{Desc, Role};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $role:ident;)+) => {
+        /// An outcome of a packet on an engine.
+        // A macro, because variant, name, help and role of one counter must not drift apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Counter {
+            /// Every counter, in index order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Name, help and role.
+            #[must_use]
+            pub const fn desc(self) -> Desc {
+                match self {
+                    $(Self::$variant => Desc { name: $name, help: concat!($($doc),+).trim_ascii(), role: Role::$role },)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames taken from ports.
+    Rx = "rx", Rx;
+    /// Frames whose metadata was valid.
+    FromMeta = "rx_from_meta", Note;
+    /// Frames parsed again because their metadata was missing or invalid.
+    Reparsed = "rx_reparsed", Note;
+    /// Packets that a sink consumed.
+    Delivered = "delivered", Delivered;
+    /// Packets handed to a port's transmit ring.
+    Transmitted = "transmitted", Transmitted;
+    /// No valid metadata, and no tuple matches any more.
+    RxUnclaimed = "rx_unclaimed", Dropped;
+    /// Steered to a target that has been removed or replaced since.
+    RxStale = "rx_stale", Dropped;
+    /// The IPv4 header checksum is wrong.
+    RxBadIpChecksum = "rx_bad_ip_checksum", Dropped;
+    /// A target kind that no stage of this program serves.
+    RxNoStage = "rx_no_stage", Dropped;
+    /// Echo: the reply would go to a multicast, broadcast or zero address, or from port to the same service's port 0.
+    EchoRefused = "echo_refused", Dropped;
+    /// The transmit ring stayed full beyond the engine's backlog limit.
+    TxRingFull = "tx_ring_full", Dropped;
+    /// A scratch ring between engines was full.
+    ScratchRingFull = "scratch_ring_full", Dropped;
+    /// The port went away with packets still to be sent.
+    TxPortGone = "tx_port_gone", Dropped;
+}
+
+/// One engine's counters for one port. Cache-line aligned: no two writers share a line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { values: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+    }
+}
+
+impl Counters {
+    /// Adds `n`. Only the owning engine may call this: it is not an atomic addition.
+    #[inline]
+    pub fn add(&self, counter: Counter, n: u64) {
+        let value = &self.values[counter as usize];
+        value.store(value.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_snake_case() {
+        let mut names: Vec<_> = Counter::ALL.iter().map(|c| c.desc().name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn adding_moves_one_counter() {
+        let block = Counters::default();
+        block.add(Counter::RxStale, 3);
+        for &c in Counter::ALL {
+            assert_eq!(block.get(c), if c == Counter::RxStale { 3 } else { 0 }, "{}", c.desc().name);
+        }
+    }
+}
