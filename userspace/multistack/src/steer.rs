@@ -77,7 +77,7 @@
 //! [`CLASS_REJECT`]: abi::rxmeta::CLASS_REJECT
 //! [`ON_CRASH_PASS`]: abi::steer::target_flag::ON_CRASH_PASS
 use abi::counter::XdpCounter;
-use abi::port::{PortConfig, TRANSIT};
+use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
 use abi::rxmeta::{CLASS_NONE, MAGIC, RxMeta, flag};
 use abi::steer::{SteerKey, Target};
 
@@ -85,4 +85,221 @@ use abi::steer::{SteerKey, Target};
 pub trait Table {
     /// The target of exactly this key.
     fn get(&self, key: &SteerKey) -> Option<Target>;
+}
+
+impl<T: Table + ?Sized> Table for &T {
+    fn get(&self, key: &SteerKey) -> Option<Target> {
+        (**self).get(key)
+    }
+}
+
+impl Table for std::collections::BTreeMap<SteerKey, Target> {
+    fn get(&self, key: &SteerKey) -> Option<Target> {
+        Self::get(self, key).copied()
+    }
+}
+
+/// What rules 1 to 15 find in a whole packet of a protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The exact key: destination address and port, protocol.
+    pub key: SteerKey,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Offset of the network header in the frame: 14, 18 or 22.
+    pub l3_off: u8,
+    /// Offset of the transport header in the frame.
+    pub l4_off: u16,
+}
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// To the socket of its queue.
+    Redirect {
+        /// What the table says of its tuple.
+        target: Target,
+        /// The 16 bytes that XDP leaves before the packet.
+        meta: RxMeta,
+    },
+    /// To the OS stack, for this reason.
+    Pass(XdpCounter),
+}
+
+/// Rules 1 to 15: the tuple of a frame, or why it has none.
+///
+/// # Errors
+/// The counter of the first rule that applies; it is always one whose role is `Passed`.
+pub fn parse(frame: &[u8], port: &PortConfig) -> Result<Parsed, XdpCounter> {
+    let (l3, ethertype) = link(frame, port)?;
+    let network = match ethertype {
+        0x0800 => ipv4(frame, l3)?,
+        0x86dd => ipv6(frame, l3)?,
+        _ => return Err(XdpCounter::PassEthertype),
+    };
+    let dst_port = transport(frame, &network)?;
+    let tagged = if port.tags == 0 { 0 } else { flag::TAGGED };
+    Ok(Parsed {
+        key: SteerKey { addr: network.dst, port: dst_port, proto: network.proto, zero: 0 },
+        flags: network.flags | tagged,
+        l3_off: l3 as u8,
+        l4_off: network.l4 as u16,
+    })
+}
+
+/// All rules: where a frame goes, and with which metadata.
+pub fn steer(frame: &[u8], port: &PortConfig, table: &impl Table) -> Outcome {
+    let parsed = match parse(frame, port) {
+        Ok(parsed) => parsed,
+        Err(reason) => return Outcome::Pass(reason),
+    };
+    let transit = port.flags & TRANSIT != 0 && parsed.flags & flag::OPTIONS == 0;
+    let second = || if transit { table.get(&parsed.key.any()) } else { None };
+    match table.get(&parsed.key).or_else(second) {
+        Some(target) => Outcome::Redirect { target, meta: meta(frame, &parsed, &target) },
+        None => Outcome::Pass(XdpCounter::PassMiss),
+    }
+}
+
+fn meta(frame: &[u8], parsed: &Parsed, target: &Target) -> RxMeta {
+    RxMeta {
+        magic: MAGIC,
+        kind: target.kind,
+        flags: parsed.flags,
+        id: target.id,
+        generation: target.generation,
+        class: CLASS_NONE,
+        class_gen: 0,
+        l3_off: parsed.l3_off,
+        l4_off: parsed.l4_off,
+        frame_len: frame.len() as u16,
+    }
+}
+
+/// What the network layer says, once rules 5 to 12 are done with it.
+struct Network {
+    dst: [u8; 16],
+    proto: u8,
+    flags: u8,
+    l4: usize,
+    end: usize,
+}
+
+/// Rules 1 to 3: the offset of the network header and the EtherType in force there.
+fn link(frame: &[u8], port: &PortConfig) -> Result<(usize, u16), XdpCounter> {
+    if frame.len() < 14 || frame.len() > usize::from(u16::MAX) {
+        return Err(XdpCounter::PassBadHeader);
+    }
+    if frame[..6] != port.mac {
+        return Err(XdpCounter::PassOtherHost);
+    }
+    let (mut l3, mut ethertype) = (14, be16(frame, 12)?);
+    let (mut seen, mut vids, mut tags) = (0, [0; MAX_TAGS], 0);
+    while ethertype == 0x8100 || ethertype == 0x88a8 {
+        if seen == MAX_TAGS {
+            return Err(XdpCounter::PassVlan);
+        }
+        let vid = be16(frame, l3)? & 0x0fff;
+        ethertype = be16(frame, l3 + 2)?;
+        if vid != 0 {
+            vids[tags] = vid;
+            tags += 1;
+        }
+        seen += 1;
+        l3 += 4;
+    }
+    if port.vlan.get(..usize::from(port.tags)) != Some(&vids[..tags]) {
+        return Err(XdpCounter::PassVlan);
+    }
+    Ok((l3, ethertype))
+}
+
+/// Rules 5, 7, 9 and 12.
+fn ipv4(frame: &[u8], l3: usize) -> Result<Network, XdpCounter> {
+    let ip = frame.get(l3..l3 + 20).ok_or(XdpCounter::PassBadHeader)?;
+    let header_len = usize::from(ip[0] & 0x0f) * 4;
+    let total_len = usize::from(be16(ip, 2)?);
+    let end = l3 + total_len;
+    if ip[0] >> 4 != 4 || header_len < 20 || total_len < header_len || end > frame.len() || ip[8] == 0 {
+        return Err(XdpCounter::PassBadHeader);
+    }
+    if ip[12] == 0 || ip[12] == 127 || ip[12] >= 224 {
+        return Err(XdpCounter::PassMartian);
+    }
+    if be16(ip, 6)? & 0x3fff != 0 {
+        return Err(XdpCounter::PassFragment);
+    }
+    let dst = abi::steer::mapped([ip[16], ip[17], ip[18], ip[19]]);
+    let flags = if header_len > 20 { flag::OPTIONS } else { 0 };
+    Ok(Network { dst, proto: ip[9], flags, l4: l3 + header_len, end })
+}
+
+/// Rules 6, 8, 10 and 11.
+fn ipv6(frame: &[u8], l3: usize) -> Result<Network, XdpCounter> {
+    let ip = frame.get(l3..l3 + 40).ok_or(XdpCounter::PassBadHeader)?;
+    let payload_len = usize::from(be16(ip, 4)?);
+    let end = l3 + 40 + payload_len;
+    if ip[0] >> 4 != 6 || payload_len == 0 || end > frame.len() || ip[7] == 0 {
+        return Err(XdpCounter::PassBadHeader);
+    }
+    let (mut src, mut dst) = ([0; 16], [0; 16]);
+    src.copy_from_slice(&ip[8..24]);
+    dst.copy_from_slice(&ip[24..40]);
+    let is_mapped = |a: &[u8; 16]| a[..12] == abi::steer::mapped([0; 4])[..12];
+    let loopback = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let impossible_src = src == [0; 16] || src == loopback || src[0] == 0xff || is_mapped(&src);
+    if impossible_src || dst == [0; 16] || is_mapped(&dst) {
+        return Err(XdpCounter::PassMartian);
+    }
+    let (proto, l4, stepped) = extension_headers(&frame[..end], ip[6], l3 + 40)?;
+    let options = if stepped == 0 { 0 } else { flag::OPTIONS };
+    Ok(Network { dst, proto, flags: flag::IPV6 | options, l4, end })
+}
+
+/// Rules 10 and 11: the upper-layer protocol, its offset, and how many headers stand before it.
+fn extension_headers(packet: &[u8], first: u8, at: usize) -> Result<(u8, usize, usize), XdpCounter> {
+    let (mut next, mut off, mut stepped) = (first, at, 0);
+    while let 0 | 43 | 44 | 60 = next {
+        if stepped == 4 || (next == 0 && stepped != 0) {
+            return Err(XdpCounter::PassExtHeader);
+        }
+        let header = packet.get(off..off + 8).ok_or(XdpCounter::PassBadHeader)?;
+        if next == 43 && header[3] != 0 {
+            return Err(XdpCounter::PassExtHeader);
+        }
+        if next == 44 && be16(header, 2)? & 0xfff9 != 0 {
+            return Err(XdpCounter::PassFragment);
+        }
+        off += if next == 44 { 8 } else { usize::from(header[1]) * 8 + 8 };
+        if off - at > 256 {
+            return Err(XdpCounter::PassExtHeader);
+        }
+        if off > packet.len() {
+            return Err(XdpCounter::PassBadHeader);
+        }
+        next = header[0];
+        stepped += 1;
+    }
+    match next {
+        50 | 51 | 59 | 135 | 139 | 140 | 253 | 254 => Err(XdpCounter::PassExtHeader),
+        proto => Ok((proto, off, stepped)),
+    }
+}
+
+/// Rules 13 to 15: the destination port.
+fn transport(frame: &[u8], network: &Network) -> Result<[u8; 2], XdpCounter> {
+    let header = frame[..network.end].get(network.l4..network.l4 + 8).ok_or(XdpCounter::PassBadHeader)?;
+    match network.proto {
+        1 | 58 => Err(XdpCounter::PassIcmp),
+        6 | 17 | 33 | 132 | 136 => Ok([header[2], header[3]]),
+        _ => Err(XdpCounter::PassProtocol),
+    }
+}
+
+/// Two bytes in network order, or the frame is too short for them.
+fn be16(bytes: &[u8], at: usize) -> Result<u16, XdpCounter> {
+    match bytes.get(at..at + 2) {
+        Some(two) => Ok(u16::from_be_bytes([two[0], two[1]])),
+        None => Err(XdpCounter::PassBadHeader),
+    }
 }
