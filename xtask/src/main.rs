@@ -1,0 +1,68 @@
+//! `cargo xtask`: everything one types to build, test, show, load and check Octroi.
+//!
+//! It holds no BPF code and needs no system library: it must compile on a machine that has stable Rust and nothing
+//! else, because it is what installs the rest.
+#![deny(unsafe_code)]
+
+mod child;
+mod repo;
+mod task;
+mod toolchain;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::repo::Repo;
+use crate::task::load::Verb;
+use crate::task::setup::{Install, Stage};
+
+/// Build, test, show, load and check Octroi.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    /// Install nothing: print the exact commands for what is missing, and stop.
+    #[arg(long, global = true)]
+    no_install: bool,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find the toolchain and install what is missing (Debian as root; elsewhere it says what to run).
+    Setup,
+    /// Build the eBPF object and the release programs.
+    Build,
+    /// Build the eBPF object alone.
+    Ebpf,
+    /// Build, then show real packets on the road: `demo [road] [--json] [--hold SECONDS]`.
+    Demo(Passed),
+    /// Build, then `octroi up`: `load --config F [--iface I] [--netns N] [--instance X]`.
+    Load(Passed),
+    /// Build, then `octroi down` with the same arguments.
+    Unload(Passed),
+    /// Build, then measure against the baselines: `bench [road] [--json]`.
+    Bench(Passed),
+}
+
+/// Arguments that another program understands.
+#[derive(Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let install = if cli.no_install { Install::Forbidden } else { Install::Allowed };
+    let repo = Repo::here();
+    match cli.task {
+        Task::Setup => task::setup::run(install),
+        Task::Build => task::build::run(&repo, install),
+        Task::Ebpf => task::build::ebpf(&repo, &task::setup::ensure(Stage::Build, install)?),
+        Task::Demo(passed) => task::demo::run(&repo, install, &passed.args),
+        Task::Load(passed) => task::load::run(&repo, install, Verb::Up, &passed.args),
+        Task::Unload(passed) => task::load::run(&repo, install, Verb::Down, &passed.args),
+        Task::Bench(passed) => task::bench::run(&repo, install, &passed.args),
+    }
+}

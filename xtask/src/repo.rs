@@ -1,0 +1,57 @@
+//! Where things lie in this repository: the one place in xtask that knows paths.
+//!
+//! It refuses to guess from the current directory: a user may call `cargo xtask` from anywhere below the root,
+//! and relative paths in the arguments are his, not ours.
+
+use std::path::{Path, PathBuf};
+
+/// The repository and its target directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Repo {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Repo {
+    /// The repository this xtask was built in. `CARGO_TARGET_DIR` is respected.
+    #[must_use]
+    pub(crate) fn here() -> Self {
+        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = crate_dir.parent().unwrap_or(crate_dir).to_path_buf();
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) if !dir.is_empty() => std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
+            _ => root.join("target"),
+        };
+        Self { root, target }
+    }
+
+    /// The directory of `Cargo.toml`, README.md and the rest.
+    #[must_use]
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below the root.
+    #[must_use]
+    pub(crate) fn join(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Target directory of the eBPF build alone: its compiler is not the host's.
+    #[must_use]
+    pub(crate) fn ebpf_target(&self) -> PathBuf {
+        self.target.join("ebpf")
+    }
+
+    /// The eBPF object, from where `xsk`'s build script embeds it.
+    #[must_use]
+    pub(crate) fn ebpf_object(&self) -> PathBuf {
+        self.ebpf_target().join("bpfel-unknown-none/release/octroi-xdp")
+    }
+
+    /// A program of ours, built with the release profile.
+    #[must_use]
+    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+}
