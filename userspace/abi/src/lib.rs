@@ -10,11 +10,13 @@
 //! | [`port`] | what `steer` must know of the interface it runs on |
 //! | [`counter`] | the outcome of every packet that XDP saw, one counter each |
 //! | [`pins`] | names of programs, maps and pins |
+//! | [`pktgen`] | the traffic generator's plan, shared with its XDP program |
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod counter;
 pub mod pins;
+pub mod pktgen;
 pub mod port;
 pub mod rxmeta;
 pub mod steer;
