@@ -59,6 +59,29 @@ counters! {
     TxPortGone = "tx_port_gone", Dropped;
 }
 
+/// A counter whose role is `Dropped`: the only thing a drop may be counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss(Counter);
+
+impl Loss {
+    /// The drop that `counter` counts.
+    ///
+    /// # Panics
+    /// If its role is not `Dropped`. Made for constants, where that is an error of compilation.
+    #[must_use]
+    pub const fn of(counter: Counter) -> Self {
+        assert!(matches!(counter.desc().role, Role::Dropped), "only a dropping counter is a loss");
+        Self(counter)
+    }
+
+    /// The counter.
+    #[must_use]
+    #[inline]
+    pub const fn counter(self) -> Counter {
+        self.0
+    }
+}
+
 /// One engine's counters for one port. Cache-line aligned: no two writers share a line.
 #[derive(Debug)]
 #[repr(align(128))]

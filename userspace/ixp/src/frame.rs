@@ -22,7 +22,7 @@ use std::{
     fmt,
     mem::ManuallyDrop,
     ptr::NonNull,
-    sync::atomic::{AtomicU8, AtomicU32, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
 use abi::rxmeta::RxMeta;
@@ -123,6 +123,19 @@ pub struct Desc {
     pub len: u32,
 }
 
+/// Which UMEM a frame lives in: different for every [`Umem`] that this process ever makes.
+///
+/// A port number cannot serve for it: a port that is closed and opened again keeps its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UmemId(u64);
+
+impl UmemId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 struct Inner {
     /// Held for its drop only: it frees the region.
     _backing: Box<dyn Backing>,
@@ -130,6 +143,7 @@ struct Inner {
     chunk: u32,
     chunk_shift: u32,
     frames: u32,
+    id: UmemId,
     port: PortId,
     state: Box<[AtomicU8]>,
     orphans: AtomicU32,
@@ -196,11 +210,18 @@ impl Umem {
             chunk,
             chunk_shift: chunk.trailing_zeros(),
             frames,
+            id: UmemId::next(),
             port,
             state: (0..frames).map(|_| AtomicU8::new(PARKED)).collect(),
             orphans: AtomicU32::new(0),
         });
         Ok(Self { inner: NonNull::from(Box::leak(inner)) })
+    }
+
+    /// Which UMEM this is.
+    #[must_use]
+    pub fn id(&self) -> UmemId {
+        self.inner().id
     }
 
     /// How the region is cut.
@@ -295,6 +316,13 @@ impl Frame {
     #[inline]
     pub fn port(&self) -> PortId {
         self.inner().port
+    }
+
+    /// The UMEM this frame lives in: whoever takes a frame's descriptor for its own asks this first.
+    #[must_use]
+    #[inline]
+    pub fn umem(&self) -> UmemId {
+        self.inner().id
     }
 
     /// Bytes of the packet.
@@ -513,6 +541,16 @@ mod tests {
         assert_eq!(frame.into_desc(), desc);
         assert_eq!(umem.out(), 0);
         assert_eq!(umem.claim(desc).expect("parked again").into_desc(), desc);
+    }
+
+    #[test]
+    fn two_umems_of_one_port_are_told_apart() {
+        let (mut one, mut other) = (umem(), umem());
+        let desc = Desc { addr: 0, len: 1 };
+        let (a, b) = (one.claim(desc).expect("parked"), other.claim(desc).expect("parked"));
+        assert_eq!((a.umem(), b.umem()), (one.id(), other.id()));
+        assert_eq!(a.port(), b.port());
+        assert_ne!(a.umem(), b.umem());
     }
 
     #[test]

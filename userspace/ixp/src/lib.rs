@@ -6,6 +6,21 @@
 //! lost, used twice or freed twice in safe code.
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod counter;
+pub mod engine;
+pub mod engines;
 pub mod frame;
+pub mod ledger;
+mod outbox;
+pub mod panel;
 pub mod port;
+pub mod prefetch;
+pub mod program;
+mod role;
+pub mod spec;
+pub mod stage;
+mod sync;
+pub mod tables;
+mod wakeup;
+mod worker;

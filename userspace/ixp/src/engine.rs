@@ -1,0 +1,306 @@
+//! The engine of layout `run-to-completion`: it receives, judges and sends for the ports it owns, all on one core.
+//!
+//! It starts no thread and reads no clock: [`crate::worker`] gives it one, tests and offline verbs call
+//! [`RunToCompletion::turn`] themselves. A packet that is to leave by a port of another engine is dropped as
+//! `tx_port_gone`: engines of this layout share nothing.
+use std::sync::Arc;
+
+use crate::{
+    clock::Nanos,
+    counter::{Counter, Loss},
+    frame::Frame,
+    ledger::Ledger,
+    outbox::{Outbox, Sent},
+    panel::Panel,
+    port::{Port, PortError, PortId, Receive},
+    program::{Env, Out, Program, Verdict},
+    role::{AlwaysReady, Command, Failure, PortReport, PortState, Role, Turn},
+    tables::{Generation, Published, Reader},
+    wakeup::PollSet,
+};
+
+/// The limits of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Packets of one port judged in one round.
+    pub batch: usize,
+    /// Frames that may wait for one port's transmit ring.
+    pub backlog_frames: usize,
+    /// Slots of each scratch ring between engines (layout `pipeline`), a power of two.
+    pub scratch_slots: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { batch: 64, backlog_frames: 512, scratch_slots: 1024 }
+    }
+}
+
+/// A port's receiving half and what the engine does with it.
+pub(crate) struct Inbox<R> {
+    pub(crate) rx: R,
+    pub(crate) state: PortState,
+}
+
+impl<R: Receive> Inbox<R> {
+    pub(crate) fn new(rx: R) -> Self {
+        Self { rx, state: PortState::Running }
+    }
+
+    /// Receives into `frames`; a failure is noted and counts as nothing received.
+    #[inline]
+    pub(crate) fn receive(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        max: usize,
+        failures: &mut Vec<Failure>,
+    ) -> usize {
+        if self.state != PortState::Running {
+            return 0;
+        }
+        self.rx.receive(frames, max).unwrap_or_else(|error| {
+            self.fail(error, failures);
+            0
+        })
+    }
+
+    /// Publishes what was recycled.
+    #[inline]
+    pub(crate) fn refill(&mut self, failures: &mut Vec<Failure>) {
+        if self.state != PortState::Failed
+            && let Err(error) = self.rx.refill()
+        {
+            self.fail(error, failures);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, error: PortError, failures: &mut Vec<Failure>) {
+        if self.state != PortState::Failed {
+            self.state = PortState::Failed;
+            failures.push(Failure { port: self.rx.id(), error });
+        }
+    }
+
+    pub(crate) fn report(&self) -> PortReport {
+        PortReport {
+            port: self.rx.id(),
+            losses: self.rx.losses(),
+            census: self.rx.census(),
+            state: self.state,
+        }
+    }
+}
+
+struct Socket<P: Port> {
+    inbox: Inbox<P::Rx>,
+    outbox: Outbox<P::Tx>,
+}
+
+/// One engine that does everything for its ports.
+pub struct RunToCompletion<P: Port> {
+    sockets: Vec<Socket<P>>,
+    program: Box<dyn Program>,
+    tables: Reader,
+    panel: Arc<Panel>,
+    limits: Limits,
+    frames: Vec<Frame>,
+    verdicts: Vec<Verdict>,
+    failures: Vec<Failure>,
+}
+
+impl<P: Port> RunToCompletion<P> {
+    /// An engine without ports that runs `program` by the tables in `published`.
+    #[must_use]
+    pub fn new(program: Box<dyn Program>, published: &Published, limits: Limits) -> Self {
+        Self::with_panel(program, published, limits, Arc::default())
+    }
+
+    pub(crate) fn with_panel(
+        program: Box<dyn Program>,
+        published: &Published,
+        limits: Limits,
+        panel: Arc<Panel>,
+    ) -> Self {
+        Self {
+            sockets: Vec::new(),
+            program,
+            tables: published.reader(),
+            panel,
+            limits,
+            frames: Vec::with_capacity(limits.batch),
+            verdicts: Vec::with_capacity(limits.batch),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Serves a port from the next round on.
+    pub fn attach(&mut self, port: P) {
+        let (rx, tx) = port.split();
+        self.add(rx, tx);
+    }
+
+    fn add(&mut self, rx: P::Rx, tx: P::Tx) {
+        let outbox = Outbox::new(tx, self.limits.backlog_frames);
+        self.sockets.push(Socket { inbox: Inbox::new(rx), outbox });
+    }
+
+    /// Gives a port up and drops both halves, with a last report; `None` if it is not here.
+    pub fn detach(&mut self, port: PortId) -> Option<PortReport> {
+        let at = self.sockets.iter().position(|s| s.inbox.rx.id() == port)?;
+        let mut socket = self.sockets.swap_remove(at);
+        let Self { sockets, panel, failures, .. } = self;
+        let ledger = &panel.ledger;
+        let mut left = Vec::new();
+        socket.outbox.close(|frame| left.push(frame), |home| ledger.add(home, Counter::Transmitted, 1));
+        for other in sockets.iter_mut() {
+            other.outbox.purge(port, |frame| left.push(frame));
+        }
+        for frame in left {
+            ledger.add(frame.port(), Counter::TxPortGone, 1);
+            socket.inbox.rx.recycle(frame);
+        }
+        socket.inbox.refill(failures);
+        Some(socket.inbox.report())
+    }
+
+    /// One round over all ports, at time `now`.
+    pub fn turn(&mut self, now: Nanos) -> Turn {
+        let mut moved = 0;
+        for at in 0..self.sockets.len() {
+            moved += self.serve(at, now);
+        }
+        let ledger = &self.panel.ledger;
+        let mut held = 0;
+        for Socket { outbox, .. } in &mut self.sockets {
+            let taken = |home| {
+                moved += 1;
+                ledger.add(home, Counter::Transmitted, 1);
+            };
+            if let Err(error) = outbox.flush(taken) {
+                self.failures.push(Failure { port: outbox.id(), error });
+            }
+            held += outbox.backlog();
+        }
+        Turn { moved, held }
+    }
+
+    /// Receives one batch from a port and carries it to its end.
+    fn serve(&mut self, at: usize, now: Nanos) -> usize {
+        let Self { sockets, program, tables, panel, limits, frames, verdicts, failures } = self;
+        let Some(socket) = sockets.get_mut(at) else { return 0 };
+        let received = socket.inbox.receive(frames, limits.batch, failures);
+        if received != 0 {
+            let ledger = &panel.ledger;
+            ledger.add(socket.inbox.rx.id(), Counter::Rx, received as u64);
+            program.run(frames, verdicts, &Env { now, snapshot: tables.newest(), ledger });
+            for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
+                settle(sockets, at, ledger, frame, verdict);
+            }
+        }
+        if let Some(socket) = self.sockets.get_mut(at) {
+            socket.inbox.refill(&mut self.failures);
+        }
+        received
+    }
+
+    /// The engine's counters.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.panel.ledger
+    }
+
+    /// Where the ports stand.
+    #[must_use]
+    pub fn reports(&self) -> Vec<PortReport> {
+        self.sockets.iter().map(|s| s.inbox.report()).collect()
+    }
+}
+
+/// Ends a packet's way: exactly one outcome is counted, here or when its backlog moves.
+#[inline]
+fn settle<P: Port>(sockets: &mut [Socket<P>], at: usize, ledger: &Ledger, frame: Frame, verdict: Verdict) {
+    let home = frame.port();
+    let (frame, counter) = match verdict {
+        Verdict::Deliver => (frame, Counter::Delivered),
+        Verdict::Drop(loss) => (frame, loss.counter()),
+        // A program never ends in it; were it so, this would be its meaning.
+        Verdict::Next => (frame, Counter::RxNoStage),
+        Verdict::Transmit(out) => {
+            let socket = match out {
+                Out::Back => sockets.get_mut(at),
+                Out::Port(port) => sockets.iter_mut().find(|s| s.outbox.id() == port),
+            };
+            let sent = match socket {
+                Some(socket) => socket.outbox.send(frame),
+                None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
+            };
+            match sent {
+                Ok(Sent::Taken) => return ledger.add(home, Counter::Transmitted, 1),
+                Ok(Sent::Waits) => return,
+                Err((frame, loss)) => (frame, loss.counter()),
+            }
+        }
+    };
+    ledger.add(home, counter, 1);
+    if let Some(socket) = sockets.get_mut(at) {
+        socket.inbox.rx.recycle(frame);
+    }
+}
+
+impl<P: Port> Role<P> for RunToCompletion<P> {
+    fn refresh(&mut self) -> Generation {
+        self.tables.newest().generation()
+    }
+
+    fn newest(&self) -> Generation {
+        self.tables.peek()
+    }
+
+    fn turn(&mut self, now: Nanos) -> Turn {
+        Self::turn(self, now)
+    }
+
+    fn obey(&mut self, command: Command<P>) {
+        match command {
+            Command::Add { rx: Some(rx), tx: Some(tx) } => self.add(rx, tx),
+            Command::Quiesce(port) => {
+                for socket in &mut self.sockets {
+                    if socket.inbox.rx.id() == port && socket.inbox.state == PortState::Running {
+                        socket.inbox.state = PortState::Quiesced;
+                    }
+                }
+            }
+            // Whoever asked may have given up waiting; the answer is then nobody's.
+            Command::Close(port, answer) => drop(answer.send(self.detach(port))),
+            Command::Report(answer) => drop(answer.send(self.reports())),
+            Command::Add { .. } | Command::Stop => {}
+        }
+    }
+
+    fn work_waits(&self) -> bool {
+        false
+    }
+
+    fn is_pending(&self) -> bool {
+        self.sockets.iter().any(|s| s.outbox.is_pending())
+    }
+
+    fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady> {
+        for socket in self.sockets.iter().filter(|s| s.inbox.state == PortState::Running) {
+            set.add(socket.inbox.rx.fd().ok_or(AlwaysReady)?);
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, nth: usize) {
+        let mut running = self.sockets.iter_mut().filter(|s| s.inbox.state == PortState::Running);
+        if let Some(socket) = running.nth(nth) {
+            socket.inbox.fail(PortError::Gone, &mut self.failures);
+            socket.outbox.fail();
+        }
+    }
+
+    fn failures(&mut self, each: &mut dyn FnMut(Failure)) {
+        self.failures.drain(..).for_each(each);
+    }
+}

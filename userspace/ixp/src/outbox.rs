@@ -1,0 +1,131 @@
+//! The way out of an engine: a port's sending half with a bounded backlog before it.
+//!
+//! Frames leave in the order they were given. What does not fit the port's ring waits here up to a limit and is
+//! then handed back to be dropped under its own counter: an engine never waits for a wire.
+use std::collections::VecDeque;
+
+use crate::{
+    counter::{Counter, Loss},
+    frame::Frame,
+    port::{PortError, PortId, Transmit},
+};
+
+/// Flushes that closing a port may spend on what its ring still holds.
+const CLOSING_FLUSHES: usize = 64;
+
+pub(crate) struct Outbox<T> {
+    tx: T,
+    backlog: VecDeque<Frame>,
+    limit: usize,
+    failed: bool,
+}
+
+impl<T: Transmit> Outbox<T> {
+    /// An empty outbox before `tx`, with room for `limit` frames.
+    pub(crate) fn new(tx: T, limit: usize) -> Self {
+        Self { tx, backlog: VecDeque::with_capacity(limit), limit, failed: false }
+    }
+
+    pub(crate) fn id(&self) -> PortId {
+        self.tx.id()
+    }
+
+    /// Takes a frame; `true` means the port's ring has it already, `false` that it waits.
+    ///
+    /// # Errors
+    /// The frame, and the reason for which it must be dropped.
+    #[inline]
+    pub(crate) fn send(&mut self, frame: Frame) -> Result<Sent, (Frame, Loss)> {
+        if self.failed {
+            return Err((frame, const { Loss::of(Counter::TxPortGone) }));
+        }
+        let frame = if self.backlog.is_empty() {
+            match self.tx.send(frame) {
+                Ok(()) => return Ok(Sent::Taken),
+                Err(frame) => frame,
+            }
+        } else {
+            frame
+        };
+        if self.backlog.len() < self.limit {
+            self.backlog.push_back(frame);
+            return Ok(Sent::Waits);
+        }
+        Err((frame, const { Loss::of(Counter::TxRingFull) }))
+    }
+
+    /// Kicks the port, then moves the backlog into the ring; `taken` is told the home port of each frame moved.
+    ///
+    /// # Errors
+    /// [`PortError`] once, when the port fails; from then on it takes nothing more.
+    pub(crate) fn flush(&mut self, mut taken: impl FnMut(PortId)) -> Result<(), PortError> {
+        if self.failed {
+            return Ok(());
+        }
+        self.kick()?;
+        if self.backlog.is_empty() {
+            return Ok(());
+        }
+        while let Some(frame) = self.backlog.pop_front() {
+            let home = frame.port();
+            match self.tx.send(frame) {
+                Ok(()) => taken(home),
+                Err(frame) => {
+                    self.backlog.push_front(frame);
+                    break;
+                }
+            }
+        }
+        self.kick()
+    }
+
+    fn kick(&mut self) -> Result<(), PortError> {
+        self.tx.flush().inspect_err(|_| self.failed = true)
+    }
+
+    /// Gives the port up: nothing is sent any more.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Frames waiting here.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Whether the engine must come back soon even if nothing arrives.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.failed && (!self.backlog.is_empty() || self.tx.pending() != 0)
+    }
+
+    /// Takes every waiting frame whose home is `port` out.
+    pub(crate) fn purge(&mut self, port: PortId, mut each: impl FnMut(Frame)) {
+        for _ in 0..self.backlog.len() {
+            match self.backlog.pop_front() {
+                Some(frame) if frame.port() == port => each(frame),
+                Some(frame) => self.backlog.push_back(frame),
+                None => break,
+            }
+        }
+    }
+
+    /// Tries, within a bound, to get out what the ring holds, and hands back what waits.
+    pub(crate) fn close(&mut self, mut left: impl FnMut(Frame), mut taken: impl FnMut(PortId)) {
+        for _ in 0..CLOSING_FLUSHES {
+            if !self.is_pending() || self.flush(&mut taken).is_err() {
+                break;
+            }
+        }
+        self.failed = true;
+        self.backlog.drain(..).for_each(&mut left);
+    }
+}
+
+/// What became of a frame that was given to an [`Outbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The port's ring has it.
+    Taken,
+    /// It waits in the backlog.
+    Waits,
+}

@@ -1,0 +1,168 @@
+//! Programs: ordered stages that a group of packets is advanced through in lockstep, one lane a packet.
+//!
+//! ```text
+//!            lane 0    1    2  …  7
+//!  stage A   issue  issue  issue  issue      eight memory references under way at once
+//!            step   step   step   step       each finds its line in the cache
+//!  stage B   issue  issue  issue  issue
+//!            step   step   step   step
+//! ```
+//!
+//! A microengine of the IXP2xxx hid memory latency by swapping among eight hardware contexts. Here the swap is a
+//! change of lane, and its price is that all lanes stand in the same stage: a packet that is finished early leaves
+//! its lane empty. What a lane needs in its next stage is in its context, never on the stack.
+//!
+//! A program refuses to know where packets come from or go to: it returns one [`Verdict`] for each.
+use crate::{
+    clock::Nanos,
+    counter::{Counter, Loss},
+    frame::Frame,
+    ledger::Ledger,
+    port::PortId,
+    prefetch,
+    tables::Snapshot,
+};
+
+/// Lanes of a program unless it asks for another number.
+pub const LANES: usize = 8;
+
+/// What is to become of a packet. Every packet gets exactly one that is not [`Verdict::Next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not decided yet: the next stage goes on. At the end of a program: no stage served it.
+    Next,
+    /// A local consumer took it.
+    Deliver,
+    /// Send the frame.
+    Transmit(Out),
+    /// Drop it, for this reason.
+    Drop(Loss),
+}
+
+/// By which port a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// By the one it came from.
+    Back,
+    /// By this one.
+    Port(PortId),
+}
+
+/// What is the same for all packets of a batch.
+pub struct Env<'a> {
+    /// When the batch began.
+    pub now: Nanos,
+    /// The tables in force.
+    pub snapshot: &'a Snapshot,
+    /// The engine's counters.
+    pub ledger: &'a Ledger,
+}
+
+impl Env<'_> {
+    /// Counts a remark about a packet of `port`; outcomes are counted by the engine.
+    #[inline]
+    pub fn note(&self, port: PortId, counter: Counter) {
+        self.ledger.add(port, counter, 1);
+    }
+}
+
+/// One step of a program. `C` is the context: what a packet carries from stage to stage.
+pub trait Stage<C>: Send {
+    /// The address that [`Stage::step`] will read first, if it is worth fetching ahead.
+    ///
+    /// Called for every lane of a group before `step` is called for any. It must not read what it names.
+    fn issue(&self, frame: &Frame, context: &C, env: &Env<'_>) -> Option<*const u8>;
+
+    /// Does the stage's work on one packet.
+    fn step(&mut self, frame: &mut Frame, context: &mut C, env: &Env<'_>) -> Verdict;
+}
+
+/// An ordered list of stages, as nested pairs: `(first, (second, ()))`.
+///
+/// Pairs instead of a list of trait objects: the whole program is compiled as one, and a stage costs no call.
+pub trait Stages<C>: Send {
+    /// Advances a group through all stages. `frames` and `lanes` are of equal length.
+    fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>);
+}
+
+/// The state of one packet on its way through a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane<C> {
+    context: C,
+    verdict: Verdict,
+}
+
+impl<C> Stages<C> for () {
+    #[inline(always)]
+    fn advance(&mut self, _: &mut [Frame], _: &mut [Lane<C>], _: &Env<'_>) {}
+}
+
+impl<C, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
+    #[inline(always)]
+    fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>) {
+        for (frame, lane) in frames.iter().zip(lanes.iter()) {
+            if lane.verdict == Verdict::Next
+                && let Some(address) = self.0.issue(frame, &lane.context, env)
+            {
+                prefetch::read(address);
+            }
+        }
+        for (frame, lane) in frames.iter_mut().zip(lanes.iter_mut()) {
+            if lane.verdict == Verdict::Next {
+                lane.verdict = self.0.step(frame, &mut lane.context, env);
+            }
+        }
+        self.1.advance(frames, lanes, env);
+    }
+}
+
+/// What an engine runs on each batch.
+pub trait Program: Send {
+    /// Carries `frames` to their ends and appends one verdict for each to `verdicts`, in order.
+    ///
+    /// No verdict is [`Verdict::Next`].
+    fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>);
+}
+
+/// Stages compiled for `N` lanes.
+pub struct Lockstep<const N: usize, C, S> {
+    stages: S,
+    lanes: [Lane<C>; N],
+}
+
+impl<const N: usize, C: Default, S: Stages<C>> Lockstep<N, C, S> {
+    /// `stages` for `N` packets at a time.
+    #[must_use]
+    pub fn new(stages: S) -> Self {
+        const { assert!(0 < N, "a program needs a lane") };
+        Self {
+            stages,
+            lanes: std::array::from_fn(|_| Lane { context: C::default(), verdict: Verdict::Next }),
+        }
+    }
+
+    #[inline(always)]
+    fn group(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
+        let (lanes, _) = self.lanes.split_at_mut(frames.len());
+        for lane in lanes.iter_mut() {
+            *lane = Lane { context: C::default(), verdict: Verdict::Next };
+        }
+        self.stages.advance(frames, lanes, env);
+        verdicts.extend(lanes.iter().map(|lane| match lane.verdict {
+            Verdict::Next => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
+            verdict => verdict,
+        }));
+    }
+}
+
+impl<const N: usize, C: Default + Send, S: Stages<C>> Program for Lockstep<N, C, S> {
+    fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
+        let (groups, rest) = frames.as_chunks_mut::<N>();
+        for group in groups {
+            self.group(group, verdicts, env);
+        }
+        if !rest.is_empty() {
+            self.group(rest, verdicts, env);
+        }
+    }
+}

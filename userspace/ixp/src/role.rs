@@ -1,0 +1,90 @@
+//! What an engine's thread needs of the engine it runs, whatever its place in the layout.
+//!
+//! The thread ([`crate::worker`]) knows mail, clocks and sleep; a role knows packets. Neither knows the other's.
+use std::sync::mpsc::Sender;
+
+use crate::{
+    clock::Nanos,
+    port::{Census, Port, PortError, PortId, RxLosses},
+    tables::Generation,
+    wakeup::PollSet,
+};
+
+/// What one round of an engine did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Packets that the round moved.
+    pub moved: usize,
+    /// Packets that wait in backlogs now, and in rings this engine reads.
+    pub held: usize,
+}
+
+/// Where a port stands, as the engine that owns its receiving half knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortReport {
+    /// The port.
+    pub port: PortId,
+    /// What was lost before the engine, since the port was made.
+    pub losses: RxLosses,
+    /// Where its chunks are.
+    pub census: Census,
+    /// Whether it failed and awaits being detached.
+    pub state: PortState,
+}
+
+/// What an engine does with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// Receives and sends.
+    Running,
+    /// Receives nothing more; what is under way is still sent.
+    Quiesced,
+    /// Gave an error; nothing is asked of it any more.
+    Failed,
+}
+
+/// A failure of a port, noticed by an engine.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) port: PortId,
+    pub(crate) error: PortError,
+}
+
+/// What the supervisor asks of an engine.
+pub(crate) enum Command<P: Port> {
+    /// Serve these halves; a role takes those that are its own.
+    Add { rx: Option<P::Rx>, tx: Option<P::Tx> },
+    /// Receive nothing more from this port.
+    Quiesce(PortId),
+    /// Drop the halves of this port that are here, then answer with the last report, if the receiving half was.
+    Close(PortId, Sender<Option<PortReport>>),
+    /// Say where the ports stand whose receiving halves are here.
+    Report(Sender<Vec<PortReport>>),
+    /// End the thread.
+    Stop,
+}
+
+/// One engine.
+pub(crate) trait Role<P: Port>: Send {
+    /// Takes the newest tables and returns their number.
+    fn refresh(&mut self) -> Generation;
+    /// The number of the newest tables, taken or not.
+    fn newest(&self) -> Generation;
+    /// One round: everything once, nothing waited for.
+    fn turn(&mut self, now: Nanos) -> Turn;
+    /// Carries out a command, all but `Stop`.
+    fn obey(&mut self, command: Command<P>);
+    /// Whether rings that others fill have something for it.
+    fn work_waits(&self) -> bool;
+    /// Whether it must come back soon even if nothing arrives.
+    fn is_pending(&self) -> bool;
+    /// Adds what it waits for, in the order that [`Role::broken`] counts; `Err` if a port is always ready.
+    fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady>;
+    /// The `nth` descriptor added by [`Role::listen`] reported an error.
+    fn broken(&mut self, nth: usize);
+    /// Hands out the failures since the last call.
+    fn failures(&mut self, each: &mut dyn FnMut(Failure));
+}
+
+/// A port cannot be waited for: the engine must not block.
+pub(crate) struct AlwaysReady;

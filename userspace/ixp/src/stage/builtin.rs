@@ -1,0 +1,34 @@
+//! The targets that the engines themselves implement: `sink` consumes a packet, `echo` sends it back.
+use abi::steer::{builtin, kind};
+
+use crate::{
+    counter::{Counter, Loss},
+    frame::Frame,
+    program::{Env, Out, Stage, Verdict},
+    stage::steer::Steered,
+};
+
+/// The stage of the builtin targets.
+#[derive(Debug, Default)]
+pub struct Builtin {}
+
+impl Stage<Steered> for Builtin {
+    #[inline(always)]
+    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
+        // Steering has just read the line that an echo rewrites.
+        None
+    }
+
+    #[inline(always)]
+    fn step(&mut self, frame: &mut Frame, context: &mut Steered, _: &Env<'_>) -> Verdict {
+        match (context.meta.kind, context.meta.id) {
+            (kind::BUILTIN, builtin::SINK) => Verdict::Deliver,
+            (kind::BUILTIN, builtin::ECHO) => {
+                let _ = frame;
+                Verdict::Transmit(Out::Back)
+            }
+            (kind::BUILTIN, _) => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
+            _ => Verdict::Next,
+        }
+    }
+}

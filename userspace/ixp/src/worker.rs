@@ -1,0 +1,168 @@
+//! The thread of an engine: reads its mail, gives it rounds, and sleeps when the idle strategy says so.
+//!
+//! Between two rounds without mail it makes no system call, takes no lock and allocates nothing.
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    time::Duration,
+};
+
+use nix::sys::eventfd::EventFd;
+
+use crate::{
+    clock::Clock,
+    engines::{EngineId, Event},
+    panel::{Activity, Panel},
+    port::Port,
+    role::{Command, Role},
+    wakeup::{Bell, PollSet},
+};
+
+/// Rounds without a packet after which an adaptive engine blocks.
+pub const EMPTY_ROUNDS: u32 = 64;
+
+/// How soon an engine with unsent frames looks again, if nothing else wakes it.
+const PENDING_WAIT: Duration = Duration::from_millis(1);
+
+/// What an engine does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Look again at once. The core is fully used; it must not be one that also serves interrupts.
+    Busy,
+    /// After [`EMPTY_ROUNDS`] empty rounds block until a port or another engine has something.
+    Adaptive,
+    /// Block after every empty round.
+    Sleep,
+}
+
+impl Idle {
+    fn blocks(self, empty_rounds: u32) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::Adaptive => EMPTY_ROUNDS <= empty_rounds,
+            Self::Sleep => 0 < empty_rounds,
+        }
+    }
+}
+
+/// Where the supervisor leaves commands for one engine, and what wakes it.
+pub(crate) struct Desk<P: Port> {
+    waiting: AtomicBool,
+    mail: Mutex<Vec<Command<P>>>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) panel: Arc<Panel>,
+}
+
+impl<P: Port> Desk<P> {
+    pub(crate) fn new(bell: Arc<Bell>, panel: Arc<Panel>) -> Self {
+        Self { waiting: AtomicBool::new(false), mail: Mutex::default(), bell, panel }
+    }
+
+    /// Leaves a command and wakes the engine.
+    pub(crate) fn post(&self, command: Command<P>) {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.waiting.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Whether a command lies here that the engine has not taken.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    fn take(&self) -> Vec<Command<P>> {
+        self.waiting.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where engines report what their supervisor must act on.
+#[derive(Clone)]
+pub(crate) struct Alarm {
+    pub(crate) events: Sender<Event>,
+    pub(crate) fd: Arc<EventFd>,
+}
+
+impl Alarm {
+    pub(crate) fn raise(&self, event: Event) {
+        if self.events.send(event).is_ok() {
+            // Full means unread alarms already: the supervisor will look.
+            let _ = self.fd.write(1);
+        }
+    }
+}
+
+/// Everything that the thread of one engine owns.
+pub(crate) struct Worker<P: Port, R> {
+    pub(crate) id: EngineId,
+    pub(crate) role: R,
+    pub(crate) desk: Arc<Desk<P>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) idle: Idle,
+    pub(crate) alarm: Alarm,
+}
+
+impl<P: Port, R: Role<P>> Worker<P, R> {
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        let thread = nix::unistd::gettid().as_raw();
+        self.desk.panel.started(thread.unsigned_abs());
+        let mut empty_rounds = 0;
+        while self.read_mail() {
+            let now = self.clock.now();
+            self.desk.panel.begin(now, self.role.refresh());
+            let turn = self.role.turn(now);
+            self.desk.panel.end(turn.moved, turn.held);
+            self.report_failures();
+            empty_rounds = if turn.moved == 0 { u32::saturating_add(empty_rounds, 1) } else { 0 };
+            if self.idle.blocks(empty_rounds) {
+                self.sleep();
+            }
+        }
+        self.desk.panel.set(Activity::Stopped);
+    }
+
+    /// Obeys what lies on the desk; `false` means stop.
+    #[inline]
+    fn read_mail(&mut self) -> bool {
+        if !self.desk.has_mail() {
+            return true;
+        }
+        for command in self.desk.take() {
+            if matches!(command, Command::Stop) {
+                return false;
+            }
+            self.role.obey(command);
+        }
+        true
+    }
+
+    fn sleep(&mut self) {
+        let Self { role, desk, .. } = self;
+        let mut set = PollSet::new(&desk.bell);
+        if role.listen(&mut set).is_err() {
+            return;
+        }
+        let timeout = role.is_pending().then_some(PENDING_WAIT);
+        let seen = desk.panel.seen();
+        desk.panel.set(Activity::Blocked);
+        desk.bell.sleep(&mut set, timeout, || desk.has_mail() || role.work_waits() || role.newest() != seen);
+        desk.panel.set(Activity::Idle);
+        let broken = set.broken().next();
+        if let Some(nth) = broken {
+            self.role.broken(nth);
+            self.report_failures();
+        }
+    }
+
+    #[inline]
+    fn report_failures(&mut self) {
+        let Self { role, alarm, id, .. } = self;
+        role.failures(&mut |failure| {
+            alarm.raise(Event::PortFailed { engine: *id, port: failure.port, error: failure.error });
+        });
+    }
+}
