@@ -1,6 +1,7 @@
 //! The registry against a model: a plain list of owners, a plain map for the kernel, and steps that fail at will.
 //!
 //! Nothing here looks inside the registry; the model is what its steps did to the world.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
