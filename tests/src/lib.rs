@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Tests that need a kernel: the lab they run in, and what they share.
+//!
+//! The tests themselves are the files of `tests/tests/`, named by the row of the test plan that they prove.
+#![deny(unsafe_code)]
+
+pub mod lab;
