@@ -13,8 +13,10 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::repo::Repo;
+use crate::task::ids::Bless;
 use crate::task::load::Verb;
 use crate::task::setup::{Install, Stage};
+use crate::task::test::Scale;
 
 /// Build, test, show, load and check Octroi.
 #[derive(Parser)]
@@ -35,6 +37,12 @@ enum Task {
     Build,
     /// Build the eBPF object alone.
     Ebpf,
+    /// Build everything, run every test, and say what ran: `test [--deep [IDS]]`.
+    Test {
+        /// Larger counts and slower tools (up to two hours), for all rows or for these: B5 F4 …
+        #[arg(long, num_args = 0.., value_name = "IDS")]
+        deep: Option<Vec<String>>,
+    },
     /// Build, then show real packets on the road: `demo [road] [--json] [--hold SECONDS]`.
     Demo(Passed),
     /// Build, then `octroi up`: `load --config F [--iface I] [--netns N] [--instance X]`.
@@ -43,6 +51,18 @@ enum Task {
     Unload(Passed),
     /// Build, then measure against the baselines: `bench [road] [--json]`.
     Bench(Passed),
+    /// Check the rules of the house: purpose lines, unsafe, dependencies, ignored tests, counters, specification.
+    Tidy,
+    /// Formatting, clippy and tidy.
+    Lint,
+    /// Lints and tests, no skip allowed.
+    Ci,
+    /// Which rows of SPECIFICATION.md have a test or a record, and which are pending.
+    Ids {
+        /// Write the status column.
+        #[arg(long)]
+        bless: bool,
+    },
 }
 
 /// Arguments that another program understands.
@@ -64,5 +84,10 @@ fn main() -> Result<()> {
         Task::Load(passed) => task::load::run(&repo, install, Verb::Up, &passed.args),
         Task::Unload(passed) => task::load::run(&repo, install, Verb::Down, &passed.args),
         Task::Bench(passed) => task::bench::run(&repo, install, &passed.args),
+        Task::Test { deep } => task::test::run(&repo, install, &deep.map_or(Scale::Run, Scale::Deep)),
+        Task::Tidy => task::tidy::run(&repo),
+        Task::Lint => task::lint::run(&repo, install),
+        Task::Ci => task::ci::run(&repo),
+        Task::Ids { bless } => task::ids::run(&repo, if bless { Bless::Write } else { Bless::Read }),
     }
 }

@@ -49,6 +49,16 @@ impl Repo {
         self.ebpf_target().join("bpfel-unknown-none/release/octroi-xdp")
     }
 
+    /// Target directory of the checks for machines without an operating system.
+    pub(crate) fn pure_target(&self) -> PathBuf {
+        self.target.join("pure")
+    }
+
+    /// Where tests note what they could not run.
+    pub(crate) fn skips(&self) -> PathBuf {
+        self.target.join("skips.txt")
+    }
+
     /// A program of ours, built with the release profile.
     #[must_use]
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {

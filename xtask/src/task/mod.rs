@@ -2,6 +2,12 @@
 
 pub(crate) mod bench;
 pub(crate) mod build;
+pub(crate) mod ci;
 pub(crate) mod demo;
+pub(crate) mod ids;
+pub(crate) mod lint;
 pub(crate) mod load;
+pub(crate) mod pure;
 pub(crate) mod setup;
+pub(crate) mod test;
+pub(crate) mod tidy;

@@ -1,0 +1,124 @@
+//! Check: everything that is linked in may be used under a licence that `deny.toml` allows.
+//!
+//! It reads the list of cargo-deny, so that both judge alike, and needs no program that must be installed first.
+
+use anyhow::{Context, Result, ensure};
+
+use super::Problem;
+use super::packages::Package;
+
+/// cargo-deny's configuration, relative to the root.
+pub(super) const DENY: &str = "deny.toml";
+
+pub(super) fn check(packages: &[Package], allowed: &[String]) -> Vec<Problem> {
+    let problems = packages.iter().filter_map(|package| {
+        let licence = package.licence.as_deref().unwrap_or_default();
+        (!permitted(licence, allowed)).then(|| Problem {
+            path: format!("crate {}", package.name),
+            line: 1,
+            message: format!("licence \"{licence}\" is not allowed by {DENY}"),
+        })
+    });
+    problems.collect()
+}
+
+/// The list `allow = […]` of `[licenses]`.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn allowed(deny: &str) -> Result<Vec<String>> {
+    let (_, section) = deny.split_once("[licenses]").with_context(|| format!("{DENY} has no [licenses]"))?;
+    let list = section.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (list, _) = list.with_context(|| format!("{DENY} allows no licence"))?;
+    let names: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    ensure!(!names.is_empty(), "{DENY} allows no licence");
+    Ok(names)
+}
+
+/// Whether an SPDX expression can be met with the allowed licences. `/` is how `OR` was written once.
+fn permitted(expression: &str, allowed: &[String]) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut words = spaced.split_whitespace().peekable();
+    let permitted = any_of(&mut words, allowed);
+    permitted && words.next().is_none()
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn any_of(words: &mut Words, allowed: &[String]) -> bool {
+    let mut any = all_of(words, allowed);
+    while words.next_if_eq(&"OR").is_some() {
+        // Not `||`: the words of the right side must be consumed.
+        any |= all_of(words, allowed);
+    }
+    any
+}
+
+fn all_of(words: &mut Words, allowed: &[String]) -> bool {
+    let mut all = term(words, allowed);
+    while words.next_if_eq(&"AND").is_some() {
+        all &= term(words, allowed);
+    }
+    all
+}
+
+fn term(words: &mut Words, allowed: &[String]) -> bool {
+    let Some(word) = words.next() else { return false };
+    if word == "(" {
+        let inner = any_of(words, allowed);
+        return words.next() == Some(")") && inner;
+    }
+    let name = match words.next_if_eq(&"WITH").and_then(|_| words.next()) {
+        Some(exception) => format!("{word} WITH {exception}"),
+        None => word.to_owned(),
+    };
+    allowed.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> Vec<String> {
+        allowed("[licenses]\nconfidence = 0.9\nallow = [\n \"MIT\", # short\n \"Apache-2.0 WITH LLVM-exception\",\n]\n").unwrap()
+    }
+
+    #[test]
+    fn the_list_is_cargo_denys() {
+        assert_eq!(list(), ["MIT", "Apache-2.0 WITH LLVM-exception"]);
+        for text in ["", "[licenses]", "[licenses]\nallow = []"] {
+            assert!(allowed(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn expressions_are_judged_as_spdx_means_them() {
+        for (expression, permits) in [
+            ("MIT", true),
+            ("MIT OR GPL-3.0", true),
+            ("GPL-3.0/MIT", true),
+            ("MIT AND GPL-3.0", false),
+            ("(GPL-3.0 OR MIT) AND MIT", true),
+            ("MIT AND (GPL-3.0 OR LGPL-2.1)", false),
+            ("Apache-2.0 WITH LLVM-exception OR GPL-3.0", true),
+            ("Apache-2.0", false),
+            ("GPL-3.0", false),
+            ("(MIT", false),
+            ("MIT MIT", false),
+            ("", false),
+        ] {
+            assert_eq!(permitted(expression, &list()), permits, "{expression:?}");
+        }
+    }
+
+    #[test]
+    fn a_package_without_a_licence_is_named() {
+        let package = |licence: Option<&str>| Package {
+            name: "x".into(),
+            licence: licence.map(str::to_owned),
+            ..Package::default()
+        };
+        assert!(check(&[package(Some("MIT"))], &list()).is_empty());
+        assert_eq!(check(&[package(None), package(Some("GPL-3.0"))], &list()).len(), 2);
+    }
+}
