@@ -4,10 +4,11 @@
 //! system do not forget packets.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use multistack::slots::{MAX_SLOTS, TupleId};
+
 use crate::{
     counter::{Counter, Counters},
     port::PortId,
-    tables::MAX_TARGET_SLOTS,
 };
 
 /// Most ports of a system: bound of every ledger.
@@ -16,7 +17,7 @@ pub const MAX_PORTS: usize = 256;
 /// What one target was handed.
 #[derive(Debug, Default)]
 struct TargetCounters {
-    /// The target's generation plus one; 0 before the first packet.
+    /// The registration's number plus one; 0 before the first packet.
     owner: AtomicU32,
     packets: AtomicU64,
     bytes: AtomicU64,
@@ -25,10 +26,8 @@ struct TargetCounters {
 /// One target's row of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetRow {
-    /// The target's slot.
-    pub slot: u16,
-    /// Which owner of the slot is meant.
-    pub generation: u16,
+    /// Whose target it is. An earlier holder of the slot may still be shown: see [`Ledger::targets`].
+    pub tuple: TupleId,
     /// Packets handed to it.
     pub packets: u64,
     /// Their bytes, link-layer header included.
@@ -46,7 +45,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             ports: (0..MAX_PORTS).map(|_| Counters::default()).collect(),
-            targets: (0..MAX_TARGET_SLOTS).map(|_| TargetCounters::default()).collect(),
+            targets: (0..MAX_SLOTS).map(|_| TargetCounters::default()).collect(),
         }
     }
 }
@@ -60,11 +59,11 @@ impl Ledger {
         }
     }
 
-    /// Counts a packet of `bytes` for the target in `slot`. Only the owning engine may call this.
+    /// Counts a packet of `bytes` for a target. Only the owning engine may call this.
     #[inline]
-    pub fn target(&self, slot: u16, generation: u16, bytes: usize) {
-        let Some(target) = self.targets.get(usize::from(slot)) else { return };
-        let owner = u32::from(generation) + 1;
+    pub fn target(&self, tuple: TupleId, bytes: usize) {
+        let Some(target) = self.targets.get(tuple.slot()) else { return };
+        let owner = u32::from(tuple.raw()) + 1;
         let (mut packets, mut total) =
             (target.packets.load(Ordering::Relaxed), target.bytes.load(Ordering::Relaxed));
         if target.owner.load(Ordering::Relaxed) != owner {
@@ -82,13 +81,12 @@ impl Ledger {
         self.ports.get(port.index())
     }
 
-    /// The targets that were handed anything.
+    /// The targets that were handed anything. A slot whose new holder had no packet yet still shows the old one.
     pub fn targets(&self) -> impl Iterator<Item = TargetRow> + '_ {
-        self.targets.iter().enumerate().filter_map(|(slot, target)| {
-            let owner = target.owner.load(Ordering::Relaxed);
+        self.targets.iter().filter_map(|target| {
+            let owner = target.owner.load(Ordering::Relaxed).checked_sub(1)?;
             Some(TargetRow {
-                slot: slot as u16,
-                generation: owner.checked_sub(1)? as u16,
+                tuple: TupleId::from_raw(owner as u16),
                 packets: target.packets.load(Ordering::Relaxed),
                 bytes: target.bytes.load(Ordering::Relaxed),
             })
@@ -103,12 +101,13 @@ mod tests {
     #[test]
     fn a_new_owner_of_a_slot_starts_from_nothing() {
         let ledger = Ledger::default();
-        ledger.target(3, 1, 60);
-        ledger.target(3, 1, 40);
-        let row = TargetRow { slot: 3, generation: 1, packets: 2, bytes: 100 };
+        let (old, new) = (TupleId::from_raw(3), TupleId::from_raw(3 + MAX_SLOTS as u16));
+        ledger.target(old, 60);
+        ledger.target(old, 40);
+        let row = TargetRow { tuple: old, packets: 2, bytes: 100 };
         assert_eq!(ledger.targets().collect::<Vec<_>>(), [row]);
-        ledger.target(3, 2, 60);
-        let row = TargetRow { slot: 3, generation: 2, packets: 1, bytes: 60 };
+        ledger.target(new, 60);
+        let row = TargetRow { tuple: new, packets: 1, bytes: 60 };
         assert_eq!(ledger.targets().collect::<Vec<_>>(), [row]);
     }
 
@@ -116,7 +115,6 @@ mod tests {
     fn what_is_out_of_range_is_nobodys() {
         let ledger = Ledger::default();
         ledger.add(PortId::new(MAX_PORTS as u16), Counter::Rx, 1);
-        ledger.target(MAX_TARGET_SLOTS as u16, 0, 60);
         assert_eq!(ledger.targets().count(), 0);
         assert!(ledger.port(PortId::new(MAX_PORTS as u16)).is_none());
     }

@@ -5,21 +5,11 @@
 //! snapshots are freed by the publisher, never by an engine.
 use std::sync::{Arc, Mutex, PoisonError};
 
-use abi::{port::PortConfig, steer::Target};
+use abi::port::PortConfig;
 use arc_swap::{ArcSwap, cache::Cache};
-use multistack::steer::Table;
+use multistack::mirror::Mirror;
 
 use crate::port::PortId;
-
-/// Most target slots: bound of the per-target counters of each engine.
-pub const MAX_TARGET_SLOTS: usize = 4096;
-
-/// What an engine asks of the registry's mirror, beside the lookup of a re-parse.
-pub trait Steering: Table + Send + Sync {
-    /// The slot, below [`MAX_TARGET_SLOTS`], of the live target that this packet was steered to; `None` if that
-    /// target has been removed or replaced since.
-    fn slot(&self, kind: u8, id: u16, generation: u16) -> Option<u16>;
-}
 
 /// The interface facts that a re-parse needs, by port.
 #[derive(Clone, Debug, Default)]
@@ -47,9 +37,10 @@ impl PortConfigs {
 }
 
 /// Everything that engines look up.
+#[derive(Clone, Debug, Default)]
 pub struct Tables {
-    /// The registry's mirror of the steering map.
-    pub steering: Box<dyn Steering>,
+    /// The registry's picture of who owns what.
+    pub mirror: Arc<Mirror>,
     /// The interface behind each port.
     pub ports: PortConfigs,
 }
@@ -69,6 +60,7 @@ impl Generation {
 }
 
 /// One published state of the tables.
+#[derive(Debug)]
 pub struct Snapshot {
     generation: Generation,
     tables: Tables,
@@ -148,24 +140,30 @@ impl Reader {
     }
 }
 
-/// A lookup that finds nothing: the tables of an engine before any target exists.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Nothing;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Table for Nothing {
-    fn get(&self, _: &abi::steer::SteerKey) -> Option<Target> {
-        None
+    #[test]
+    fn a_reader_sees_the_newest_and_frees_nothing() {
+        let published = Published::new(Tables::default());
+        let mut reader = published.reader();
+        let first = reader.newest().generation();
+        let old = Arc::downgrade(&published.current());
+        let second = published.publish(Tables::default());
+        assert!(first < second && reader.peek() == second);
+        assert_eq!(reader.newest().generation(), second);
+        assert!(old.upgrade().is_some(), "the reader let go of it, but the publisher has not");
+        published.publish(Tables::default());
+        assert!(old.upgrade().is_none(), "freed by the publisher");
     }
-}
 
-impl Steering for Nothing {
-    fn slot(&self, _: u8, _: u16, _: u16) -> Option<u16> {
-        None
-    }
-}
-
-impl Default for Tables {
-    fn default() -> Self {
-        Self { steering: Box::new(Nothing), ports: PortConfigs::default() }
+    #[test]
+    fn ports_are_known_by_number() {
+        let mut ports = PortConfigs::default();
+        let config = PortConfig { mac: [2, 0, 0, 0, 0, 1], ..PortConfig::default() };
+        ports.set(PortId::new(3), config);
+        assert_eq!(ports.get(PortId::new(3)), Some(&config));
+        assert_eq!((ports.get(PortId::new(2)), ports.get(PortId::new(4))), (None, None));
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     frame::Frame,
     port::PortId,
     program::{Env, Stage, Verdict},
-    tables::Steering,
 };
 
 /// What later stages know of a steered packet.
@@ -18,8 +17,6 @@ use crate::{
 pub struct Steered {
     /// The metadata, XDP's or our own.
     pub meta: RxMeta,
-    /// The target's slot.
-    pub slot: u16,
 }
 
 /// The steering stage.
@@ -30,7 +27,7 @@ impl Steer {
     fn parse_again(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
         let tables = env.snapshot.tables();
         let config = tables.ports.get(port)?;
-        match steer(frame.bytes(), config, &&*tables.steering) {
+        match steer(frame.bytes(), config, &*tables.mirror) {
             Outcome::Redirect { meta, .. } => Some(meta),
             Outcome::Pass(_) => None,
         }
@@ -60,14 +57,14 @@ impl Stage<Steered> for Steer {
                 }
             }
         };
-        let Some(slot) = env.snapshot.tables().steering.slot(meta.kind, meta.id, meta.generation) else {
+        let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&meta) else {
             return Verdict::Drop(const { Loss::of(Counter::RxStale) });
         };
         if meta.flags & flag::IPV6 == 0 && !ipv4_header_is_whole(frame.bytes(), usize::from(meta.l3_off)) {
             return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
         }
-        env.ledger.target(slot, meta.generation, frame.len());
-        *context = Steered { meta, slot };
+        env.ledger.target(tuple, frame.len());
+        *context = Steered { meta };
         Verdict::Next
     }
 }
