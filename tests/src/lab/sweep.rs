@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{name, netns};
+use super::{name, netns, pins};
 
 /// Where every instance of octroid has a directory for its sockets.
 const RUN: &str = "/run/octroi";
@@ -27,7 +27,7 @@ pub(super) fn own() {
 fn sweep(is_ours: &dyn Fn(&str) -> bool) {
     kill_daemons(is_ours);
     for instance in names(Path::new(abi::pins::ROOT)).filter(|n| is_ours(n)) {
-        super::bpffs::remove(&instance);
+        pins::remove(&instance);
     }
     for run in names(Path::new(RUN)).filter(|n| is_ours(n)) {
         fs::remove_dir_all(Path::new(RUN).join(run)).ok();

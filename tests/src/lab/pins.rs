@@ -11,12 +11,12 @@ use anyhow::{Context as _, Result};
 
 use super::name;
 
-/// An instance name with no pins behind it.
+/// The pins of an instance with a name of its own.
 #[derive(Debug)]
-pub struct InstanceName(String);
+pub struct Pins(String);
 
-impl InstanceName {
-    /// A name nobody else has; bpffs is mounted if it was not.
+impl Pins {
+    /// An instance name nobody else has, with no pins yet; bpffs is mounted if it was not.
     ///
     /// # Errors
     /// bpffs is not there and may not be mounted.
@@ -25,24 +25,24 @@ impl InstanceName {
         Ok(Self(name::unique("inst")))
     }
 
-    /// The name, as `--instance` takes it.
+    /// The instance's name, as `--instance` takes it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn instance(&self) -> &str {
         &self.0
     }
 
-    /// The directory of its pins, whether it is there or not.
+    /// Their directory, whether it is there or not.
     #[must_use]
-    pub fn pins(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         Path::new(abi::pins::ROOT).join(&self.0)
     }
 
-    /// Every pin of the instance, relative to its directory, sorted.
+    /// Every pin, relative to its directory, sorted.
     ///
     /// # Errors
     /// The directory is there and cannot be read.
     pub fn list(&self) -> Result<Vec<String>> {
-        let root = self.pins();
+        let root = self.path();
         let mut found = Vec::new();
         if root.exists() {
             walk(&root, &mut |path| {
@@ -56,7 +56,7 @@ impl InstanceName {
     }
 }
 
-impl Drop for InstanceName {
+impl Drop for Pins {
     fn drop(&mut self) {
         remove(&self.0);
     }
