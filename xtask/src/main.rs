@@ -9,6 +9,8 @@ mod repo;
 mod task;
 mod toolchain;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
@@ -72,8 +74,18 @@ struct Passed {
     args: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not the debug form: nobody who builds wants xtask's own backtrace.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
     let install = if cli.no_install { Install::Forbidden } else { Install::Allowed };
     let repo = Repo::here();
     match cli.task {

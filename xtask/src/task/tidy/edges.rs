@@ -11,7 +11,7 @@ pub(super) const REASONS: &str = "docs/adr/0002-dependencies.md";
 
 pub(super) fn check(packages: &[Package], law: &Law, reasons: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for package in packages.iter().filter(|package| package.ours) {
+    for package in packages {
         let manifest = |message| Problem { path: format!("crate {}", package.name), line: 1, message };
         let Some((_, allowed)) = law.edges.iter().find(|(from, _)| *from == package.name) else {
             problems.push(manifest(format!("has no row in {ARCHITECTURE}'s table of dependencies")));
@@ -43,7 +43,7 @@ mod tests {
 
     fn package(name: &str, on: &[(&str, bool)]) -> Package {
         let dependencies = on.iter().map(|&(name, ours)| Dependency { name: name.into(), ours }).collect();
-        Package { name: name.into(), licence: None, ours: true, dependencies }
+        Package { name: name.into(), dependencies }
     }
 
     fn law() -> Law {

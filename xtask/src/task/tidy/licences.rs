@@ -5,21 +5,19 @@
 use anyhow::{Context, Result, ensure};
 
 use super::Problem;
-use super::packages::Package;
+use super::packages::Built;
 
 /// cargo-deny's configuration, relative to the root.
 pub(super) const DENY: &str = "deny.toml";
 
-pub(super) fn check(packages: &[Package], allowed: &[String]) -> Vec<Problem> {
-    let problems = packages.iter().filter_map(|package| {
-        let licence = package.licence.as_deref().unwrap_or_default();
-        (!permitted(licence, allowed)).then(|| Problem {
-            path: format!("crate {}", package.name),
-            line: 1,
-            message: format!("licence \"{licence}\" is not allowed by {DENY}"),
-        })
-    });
-    problems.collect()
+pub(super) fn check(packages: &[Built], allowed: &[String]) -> Vec<Problem> {
+    let refused = packages.iter().filter(|package| !permitted(&package.licence, allowed));
+    let problem = |package: &Built| Problem {
+        path: format!("crate {}", package.name),
+        line: 1,
+        message: format!("licence \"{}\" is not allowed by {DENY}", package.licence),
+    };
+    refused.map(problem).collect()
 }
 
 /// The list `allow = […]` of `[licenses]`.
@@ -113,12 +111,8 @@ mod tests {
 
     #[test]
     fn a_package_without_a_licence_is_named() {
-        let package = |licence: Option<&str>| Package {
-            name: "x".into(),
-            licence: licence.map(str::to_owned),
-            ..Package::default()
-        };
-        assert!(check(&[package(Some("MIT"))], &list()).is_empty());
-        assert_eq!(check(&[package(None), package(Some("GPL-3.0"))], &list()).len(), 2);
+        let built = |licence: &str| Built { name: "x".into(), licence: licence.into() };
+        assert!(check(&[built("MIT")], &list()).is_empty());
+        assert_eq!(check(&[built(""), built("GPL-3.0")], &list()).len(), 2);
     }
 }

@@ -66,9 +66,9 @@ fn check(repo: &Repo) -> Result<Vec<Problem>> {
     problems.extend(ignored::check(&tree));
     problems.extend(counters::check(&tree));
     for manifest in ["Cargo.toml", "xdp-ebpf/Cargo.toml"] {
-        let packages = packages::load(&repo.join(manifest))?;
-        problems.extend(edges::check(&packages, &law, &reasons));
-        problems.extend(licences::check(&packages, &allowed));
+        let manifest = repo.join(manifest);
+        problems.extend(edges::check(&packages::ours(&manifest)?, &law, &reasons));
+        problems.extend(licences::check(&packages::built(&manifest)?, &allowed));
     }
     problems.extend(ids::check(&tree, &read(ids::SPECIFICATION)?));
     Ok(problems)
