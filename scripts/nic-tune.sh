@@ -48,6 +48,6 @@ while IFS='|' read -r feature short why; do
 done <<<"$wanted_off"
 
 if [ "$clean" = yes ]; then echo "$iface: nothing in the way"; fi
-queues=$($in ethtool -l "$iface" 2>/dev/null | awk '/^Current/ {now=1} now && /^(RX|Combined):/ && 0 < $2+0 {print $2; exit}')
+queues=$($in ethtool -l "$iface" 2>/dev/null | awk '/^Current/ {now=1} now && /^(RX|Combined):/ && 0 < $2+0 {print $2; exit}' || true)
 echo "receive queues: ${queues:-unknown}; Octroi serves all of them"
 echo "While a native XDP program is attached the kernel keeps TSO off towards this interface; nothing here changes that."
