@@ -1,7 +1,7 @@
 //! Where things lie in this repository: the one place in xtask that knows paths.
 //!
 //! It refuses to guess from the current directory: a user may call `cargo xtask` from anywhere below the root,
-//! and relative paths in the arguments are his, not ours.
+//! and relative paths in the arguments are the user's, not ours.
 
 use std::path::{Path, PathBuf};
 
@@ -37,16 +37,17 @@ impl Repo {
         self.root.join(path)
     }
 
-    /// Target directory of the eBPF build alone: its compiler is not the host's.
+    /// Target directory of the eBPF build alone: its compiler is not the host's. It is fixed, whatever
+    /// `CARGO_TARGET_DIR` says, because `xsk`'s build script must find it.
     #[must_use]
     pub(crate) fn ebpf_target(&self) -> PathBuf {
-        self.target.join("ebpf")
+        self.root.join("target/ebpf")
     }
 
-    /// The eBPF object, from where `xsk`'s build script embeds it.
+    /// An eBPF object, from where `xsk`'s build script embeds it.
     #[must_use]
-    pub(crate) fn ebpf_object(&self) -> PathBuf {
-        self.ebpf_target().join("bpfel-unknown-none/release/octroi-xdp")
+    pub(crate) fn ebpf_object(&self, name: &str) -> PathBuf {
+        self.ebpf_target().join("bpfel-unknown-none/release").join(name)
     }
 
     /// Target directory of the checks for machines without an operating system.

@@ -3,7 +3,7 @@
 //! The object is not built from `xsk`'s build script: its compiler may differ from the host's, and `cargo check`
 //! must work on a machine that has neither (docs/adr/0003).
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::child;
 use crate::repo::Repo;
@@ -12,6 +12,9 @@ use crate::toolchain::Compiler;
 
 /// What aya's own build helper would pass. Without `--btf` the linker leaves out all type information.
 const EBPF_RUSTFLAGS: &str = "-Cdebuginfo=2 -Clink-arg=--btf";
+
+/// What the build must leave: the daemon's programs, and those of tests and benches.
+const OBJECTS: [&str; 2] = ["octroi-xdp", "octroi-xdp-lab"];
 
 /// Sets up what is missing, then builds the object and the release programs.
 ///
@@ -41,7 +44,9 @@ pub(crate) fn ebpf(repo: &Repo, compiler: &Compiler) -> Result<()> {
         ])
         .arg(repo.ebpf_target());
     child::run(&mut command)?;
-    anyhow::ensure!(repo.ebpf_object().exists(), "the eBPF build left no {}", repo.ebpf_object().display());
+    for object in OBJECTS.map(|name| repo.ebpf_object(name)) {
+        ensure!(object.exists(), "the eBPF build left no {}", object.display());
+    }
     Ok(())
 }
 
