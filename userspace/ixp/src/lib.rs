@@ -17,6 +17,7 @@ pub mod panel;
 pub mod port;
 pub mod prefetch;
 pub mod program;
+pub mod ring;
 mod role;
 pub mod spec;
 pub mod stage;
