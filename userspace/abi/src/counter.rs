@@ -87,7 +87,7 @@ pub enum XdpCounter {
 }
 
 impl XdpCounter {
-    /// How many there are: the size of the map.
+    /// How many there are; the map has [`crate::pins::COUNTER_SLOTS`] entries.
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
     /// Every counter in index order.
@@ -148,6 +148,7 @@ impl XdpCounter {
 }
 
 const _: () = {
+    assert!(XdpCounter::COUNT <= crate::pins::COUNTER_SLOTS);
     let mut i = 0;
     while i < XdpCounter::ALL.len() {
         assert!(XdpCounter::ALL[i] as usize == i);

@@ -36,3 +36,18 @@ pub const SLOT_HEADER: u32 = 0;
 pub const SLOT_STEER: u32 = 1;
 /// Entries of `XSKS`: the most receive queues an interface may have.
 pub const MAX_QUEUES: u32 = 256;
+/// Entries of `COUNTERS`: more than there are counters, so that a new one does not change the shape of a pinned map.
+pub const COUNTER_SLOTS: u32 = 64;
+
+/// The lab object's DEVMAP: entry 0 is the interface that `transmit` sends by.
+pub const LAB_OUT: &str = "OUT";
+/// Entries of [`LAB_OUT`].
+pub const LAB_OUT_ENTRIES: u32 = 1;
+/// The lab object's XSKMAP, index = receive queue, [`MAX_QUEUES`] entries.
+pub const LAB_XSKS: &str = "FLOOR_XSKS";
+/// The lab program that passes every frame.
+pub const LAB_PASS: &str = "pass";
+/// The lab program that sends every frame out of [`LAB_OUT`].
+pub const LAB_TRANSMIT: &str = "transmit";
+/// The lab program that redirects every frame to [`LAB_XSKS`] unread.
+pub const LAB_FLOOR: &str = "floor";

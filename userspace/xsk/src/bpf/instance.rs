@@ -1,0 +1,145 @@
+//! One instance: the maps that all its interfaces share, pinned or held only by their descriptors.
+//!
+//! It refuses to adopt pins of another layout, and opens and compares all of them before it makes or changes one.
+use abi::{LAYOUT, port::PortConfig};
+use aya::maps::Array;
+
+use super::{
+    AttachSpec, Attached, BpfError, Bpffs, Counters, InstanceName, Loaded, MapShape, Object, Steering,
+    attach::Shared, map::Map, pins::InstanceDir,
+};
+
+/// The maps of one instance.
+#[derive(Debug)]
+pub struct Instance {
+    dir: Option<InstanceDir>,
+    steer: Map,
+    counters: Map,
+}
+
+impl Instance {
+    /// Opens an instance's pins, or makes them.
+    ///
+    /// # Errors
+    /// What is pinned there has another layout or shape ([`BpfError::Layout`], [`BpfError::Pin`]); then nothing was touched.
+    pub fn open(bpffs: &Bpffs, name: &InstanceName) -> Result<Self, BpfError> {
+        let dir = InstanceDir::of(bpffs, name);
+        let found = Found::read(&dir)?;
+        dir.create()?;
+        // The layout number goes first: whatever is found beside it was made under it.
+        if !found.layout {
+            pin_layout(&dir)?;
+        }
+        let steer = adopt_or_pin(&dir, MapShape::STEER, found.steer)?;
+        let counters = adopt_or_pin(&dir, MapShape::COUNTERS, found.counters)?;
+        Ok(Self { dir: Some(dir), steer, counters })
+    }
+
+    /// An instance without pins: it ends with its values, and a crash detaches everything.
+    ///
+    /// # Errors
+    /// The kernel refuses the maps.
+    pub fn unpinned() -> Result<Self, BpfError> {
+        Ok(Self {
+            dir: None,
+            steer: Map::create(MapShape::STEER)?,
+            counters: Map::create(MapShape::COUNTERS)?,
+        })
+    }
+
+    /// A handle on the steering table.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn steering(&self) -> Result<Steering, BpfError> {
+        Steering::new(&self.steer)
+    }
+
+    /// A handle on the counters of all interfaces.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn counters(&self) -> Result<Counters, BpfError> {
+        Counters::new(&self.counters)
+    }
+
+    /// Attaches the embedded object to an interface, or adopts what an earlier daemon left attached there.
+    ///
+    /// # Errors
+    /// See [`Attached`]; whatever was made on the way is undone.
+    pub fn attach(&self, spec: &AttachSpec) -> Result<Attached, BpfError> {
+        self.attach_object(spec, &Object::embedded()?)
+    }
+
+    /// The same with another object.
+    ///
+    /// # Errors
+    /// As [`Instance::attach`].
+    pub fn attach_object(&self, spec: &AttachSpec, object: &Object) -> Result<Attached, BpfError> {
+        let dir = self.dir.as_ref().map(|dir| dir.interface(&spec.ifname)).transpose()?;
+        Attached::new(spec, object, dir, Shared::new(&self.steer, &self.counters)?)
+    }
+
+    /// Loads the embedded object for no interface, on maps of its own beside the instance's: for test runs.
+    ///
+    /// # Errors
+    /// The object was not built, or the kernel refuses it.
+    pub fn load(&self, config: PortConfig) -> Result<Loaded, BpfError> {
+        Loaded::new(&Object::embedded()?, Maps::create()?, Shared::new(&self.steer, &self.counters)?, config)
+    }
+
+    /// Removes the instance's pins. Every interface must have been detached.
+    ///
+    /// # Errors
+    /// An interface's directory is left, or bpffs refuses.
+    pub fn unpin(self) -> Result<(), BpfError> {
+        self.dir.map_or(Ok(()), |dir| dir.remove())
+    }
+}
+
+/// What is pinned and passed every comparison.
+struct Found {
+    layout: bool,
+    steer: Option<Map>,
+    counters: Option<Map>,
+}
+
+impl Found {
+    fn read(dir: &InstanceDir) -> Result<Self, BpfError> {
+        let layout = Map::open(MapShape::LAYOUT, &dir.pin(MapShape::LAYOUT.name))?;
+        let number = layout.as_ref().map(read_layout).transpose()?;
+        let refused = || BpfError::Layout { path: dir.path().into(), found: number, ours: LAYOUT };
+        if number.is_some_and(|found| found != LAYOUT) {
+            return Err(refused());
+        }
+        let steer = Map::open(MapShape::STEER, &dir.pin(MapShape::STEER.name))?;
+        let counters = Map::open(MapShape::COUNTERS, &dir.pin(MapShape::COUNTERS.name))?;
+        if layout.is_none() && (steer.is_some() || counters.is_some()) {
+            return Err(refused());
+        }
+        Ok(Self { layout: layout.is_some(), steer, counters })
+    }
+}
+
+fn read_layout(map: &Map) -> Result<u32, BpfError> {
+    let error = |source| BpfError::map(MapShape::LAYOUT.name, source);
+    let array = Array::<_, u32>::try_from(map.handle()?).map_err(error)?;
+    array.get(&0, 0).map_err(error)
+}
+
+fn pin_layout(dir: &InstanceDir) -> Result<(), BpfError> {
+    let error = |source| BpfError::map(MapShape::LAYOUT.name, source);
+    let map = Map::create(MapShape::LAYOUT)?;
+    let mut array = Array::<_, u32>::try_from(map.handle()?).map_err(error)?;
+    array.set(0, LAYOUT, 0).map_err(error)?;
+    map.pin(&dir.pin(MapShape::LAYOUT.name))
+}
+
+fn adopt_or_pin(dir: &InstanceDir, shape: MapShape, found: Option<Map>) -> Result<Map, BpfError> {
+    if let Some(map) = found {
+        return Ok(map);
+    }
+    let map = Map::create(shape)?;
+    map.pin(&dir.pin(shape.name))?;
+    Ok(map)
+}

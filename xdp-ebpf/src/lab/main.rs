@@ -1,0 +1,25 @@
+//! Programs for benches and tests, in an object of their own that no daemon loads.
+//!
+//! | program | what it does |
+//! |---|---|
+//! | [`pass`] | passes every frame: what a veth needs at the end that frames are redirected to |
+//! | [`transmit`] | redirects every frame out of one interface: the live-frame generator |
+//! | [`floor`] | redirects every frame to the socket of its queue unread: the floor under `steer` |
+#![no_std]
+#![no_main]
+
+mod floor;
+mod pass;
+mod transmit;
+
+/// The licence under which the kernel runs the programs.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing here can panic.
+    loop {}
+}

@@ -1,0 +1,119 @@
+//! The end of the chain: finds whose a frame is, writes `RxMeta` before it, and redirects it.
+//!
+//! It refuses to read behind the ports and to keep state: one lookup (two where the interface serves transit) and
+//! the frame is somebody's or the OS stack's. The rules, row by row, are those of `multistack::steer`, its slow
+//! twin in userspace.
+use abi::{
+    counter::XdpCounter,
+    port::{PortConfig, TRANSIT},
+    rxmeta::{CLASS_NONE, CLASS_REJECT, MAGIC, RxMeta, flag},
+    steer::{Target, target_flag},
+};
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT},
+    macros::xdp,
+    programs::XdpContext,
+};
+
+use crate::{
+    counters::count,
+    frame::Frame,
+    maps::{PORT, STEER, XSKS},
+    meta::{self, Slot},
+    parse::{self, Parsed},
+};
+
+/// Slot 1 of the chain.
+#[xdp]
+pub fn steer(ctx: XdpContext) -> u32 {
+    match claim(&ctx) {
+        Ok(claimed) => redirect(&ctx, claimed),
+        Err(XdpCounter::RulerReject) => drop(XdpCounter::RulerReject),
+        Err(reason) => pass(&ctx, reason),
+    }
+}
+
+/// A frame that belongs to a target.
+struct Claimed {
+    target: Target,
+    parsed: Parsed,
+    class: u16,
+    class_gen: u8,
+}
+
+/// Rules 1 to 19: whose frame it is, or why it is nobody's.
+#[inline(always)]
+fn claim(ctx: &XdpContext) -> Result<Claimed, XdpCounter> {
+    // The loader fills the port's entry before it attaches; an array's entry is always there.
+    let port = PORT.get(0).ok_or(XdpCounter::PassOtherHost)?;
+    let parsed = parse::frame(Frame::of(ctx), port)?;
+    let target = lookup(&parsed, port).ok_or(XdpCounter::PassMiss)?;
+    let (class, class_gen) = Slot::of(ctx).map_or((CLASS_NONE, 0), Slot::class);
+    if class != CLASS_NONE && class & CLASS_REJECT != 0 {
+        return Err(XdpCounter::RulerReject);
+    }
+    Ok(Claimed { target, parsed, class, class_gen })
+}
+
+/// The target of the exact address; where the interface serves transit, else that of "any" address.
+#[inline(always)]
+fn lookup(parsed: &Parsed, port: &PortConfig) -> Option<Target> {
+    // SAFETY: the kernel replaces an entry as a whole and frees the old one after a grace period.
+    if let Some(target) = unsafe { STEER.get(parsed.key.exact()) } {
+        return Some(*target);
+    }
+    if port.flags & TRANSIT == 0 || parsed.flags & flag::OPTIONS != 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { STEER.get(&parsed.key.exact().any()) }.copied()
+}
+
+/// Hands the frame to the socket of its queue; without one, to the verdict that the target chose for a crash.
+#[inline(always)]
+fn redirect(ctx: &XdpContext, claimed: Claimed) -> u32 {
+    let Claimed { target, parsed, class, class_gen } = claimed;
+    let slot = Slot::of(ctx);
+    if let Some(slot) = slot {
+        slot.write(RxMeta {
+            magic: MAGIC,
+            kind: target.kind,
+            flags: parsed.flags,
+            id: target.id,
+            generation: target.generation,
+            class,
+            class_gen,
+            l3_off: parsed.l3_off,
+            l4_off: parsed.l4_off,
+            frame_len: meta::frame_len(ctx),
+        });
+    }
+    if XSKS.redirect(ctx.rx_queue_index(), u64::from(XDP_DROP)) == Ok(XDP_REDIRECT) {
+        if slot.is_none() {
+            count(XdpCounter::NoMeta);
+        }
+        count(XdpCounter::Redirect);
+        return XDP_REDIRECT;
+    }
+    if target.flags & target_flag::ON_CRASH_PASS != 0 {
+        pass(ctx, XdpCounter::PassNoSocket)
+    } else {
+        drop(XdpCounter::DropNoSocket)
+    }
+}
+
+/// Gives the frame to the OS stack as it came.
+#[inline(always)]
+fn pass(ctx: &XdpContext, reason: XdpCounter) -> u32 {
+    if meta::remove(ctx).is_err() {
+        return drop(XdpCounter::DropMetaStuck);
+    }
+    count(reason);
+    XDP_PASS
+}
+
+#[inline(always)]
+fn drop(reason: XdpCounter) -> u32 {
+    count(reason);
+    XDP_DROP
+}
