@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Octroi measured: generated traffic, searches for rates, and the one form in which every demo and bench reports.
+#![deny(unsafe_code)]
+
+pub mod traffic;

@@ -274,13 +274,20 @@ pub const fn l3_checksum(l3_ones: u16, total_len: u16) -> u16 {
     !fold(l3_ones as u32 + total_len as u32)
 }
 
-/// The transport checksum: `lengths` is what the length adds to pseudo header and header, `payload` the stamp's sum
-/// and the filler's.
+/// The TCP checksum: `l4_len` counts once, in the pseudo header; `payload` is the stamp's sum and the filler's.
 #[must_use]
 #[inline(always)]
-pub const fn l4_checksum(l4_ones: u16, lengths: u32, payload: u32) -> u16 {
-    let sum = !fold(l4_ones as u32 + lengths + payload);
-    // RFC 768: 0 would mean "no checksum". For TCP both spellings of 0 are right.
+pub const fn tcp_checksum(l4_ones: u16, l4_len: u16, payload: u32) -> u16 {
+    !fold(l4_ones as u32 + l4_len as u32 + payload)
+}
+
+/// The UDP checksum: `l4_len` counts twice, in the pseudo header and in the header.
+///
+/// Never 0, which would mean "no checksum" (RFC 768).
+#[must_use]
+#[inline(always)]
+pub const fn udp_checksum(l4_ones: u16, l4_len: u16, payload: u32) -> u16 {
+    let sum = !fold(l4_ones as u32 + 2 * l4_len as u32 + payload);
     if sum == 0 { 0xFFFF } else { sum }
 }
 
@@ -361,6 +368,13 @@ mod tests {
         assert_eq!(Stamp::parse(&bytes), Some((stamp, check(&stamp, 60, 5))));
         let by_words: u32 = bytes.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
         assert_eq!(ones, by_words);
+    }
+
+    #[test]
+    fn a_zero_checksum_is_written_as_each_protocol_wants_it() {
+        // 0xFFF0 + length + payload = 0xFFFF, whose complement is 0.
+        assert_eq!(tcp_checksum(0xFFF0, 8, 7), 0);
+        assert_eq!(udp_checksum(0xFFEF, 8, 0), 0xFFFF);
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! What a user asks the generator for, before anything is made of it.
+//!
+//! A profile is plain data. [`crate::traffic::plan::Plan::new`] checks it whole and says what is wrong with it.
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use super::{
+    size::Mix,
+    span::{AddrSpan, PortSpan},
+};
+
+/// Most VLAN tags on a frame.
+pub const MAX_TAGS: usize = 2;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// Not an Ethernet address.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("an Ethernet address is six hexadecimal bytes, such as 02:00:00:00:00:01")]
+pub struct MacError;
+
+/// What carries the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    #[default]
+    Udp,
+    /// TCP segments with ACK set: they belong to no connection.
+    Tcp,
+}
+
+/// In which order a round visits the flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// 0, 1, 2, …
+    #[default]
+    RoundRobin,
+    /// By a stride that depends on the seed, so that neighbours in time are not neighbours in a table.
+    Scattered,
+}
+
+/// How many frames a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Rate {
+    /// As many as go.
+    #[default]
+    Unlimited,
+    /// So many, each at its own time, whatever became of the ones before (open loop).
+    PerSecond(f64),
+}
+
+/// Not a rate.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a rate is a number of frames a second, such as 1000, 250k, 1.5M, or \"max\"")]
+pub struct RateError;
+
+/// The traffic asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Source of every frame.
+    pub src_mac: Mac,
+    /// Destination of every frame.
+    pub dst_mac: Mac,
+    /// VLAN ids, outermost first; the outer of two is a service tag (802.1ad).
+    pub tags: Vec<u16>,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Source addresses.
+    pub src: AddrSpan,
+    /// Destination addresses.
+    pub dst: AddrSpan,
+    /// Source ports.
+    pub sport: PortSpan,
+    /// Destination ports.
+    pub dport: PortSpan,
+    /// How many flows: distinct (source, destination) pairs. Destination ports vary first, then destination
+    /// addresses, source ports and source addresses: what is steered by is what differs most.
+    pub flows: u32,
+    /// In which order.
+    pub order: Order,
+    /// Frame sizes.
+    pub mix: Mix,
+    /// What everything random depends on.
+    pub seed: u64,
+    /// Frames a second.
+    pub rate: Rate,
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| (1..=2).contains(&p.len())).ok_or(MacError)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| MacError)?;
+        }
+        if parts.next().is_some() { Err(MacError) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        if text.eq_ignore_ascii_case("max") {
+            return Ok(Self::Unlimited);
+        }
+        let (number, unit) = match text.char_indices().next_back() {
+            Some((at, 'k')) => (&text[..at], 1e3),
+            Some((at, 'M')) => (&text[..at], 1e6),
+            _ => (text, 1.0),
+        };
+        let rate = number.parse::<f64>().map_err(|_| RateError)? * unit;
+        if rate.is_finite() && 0.0 < rate { Ok(Self::PerSecond(rate)) } else { Err(RateError) }
+    }
+}
+
+impl Rate {
+    /// Frames a second, if limited.
+    #[must_use]
+    pub const fn per_second(self) -> Option<f64> {
+        match self {
+            Self::Unlimited => None,
+            Self::PerSecond(rate) => Some(rate),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("max"),
+            Self::PerSecond(rate) => rate.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.per_second().serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_rates_are_read() {
+        assert_eq!("02:0:a:ff:00:1".parse(), Ok(Mac([2, 0, 10, 255, 0, 1])));
+        assert_eq!(Mac([2, 0, 10, 255, 0, 1]).to_string(), "02:00:0a:ff:00:01");
+        for bad in
+            ["", "02:00:00:00:00", "02:00:00:00:00:00:00", "002:0:0:0:0:0", "+2:0:0:0:0:0:0", "g:0:0:0:0:0"]
+        {
+            assert_eq!(bad.parse::<Mac>(), Err(MacError), "{bad}");
+        }
+        assert_eq!("1.5M".parse(), Ok(Rate::PerSecond(1.5e6)));
+        assert_eq!("250k".parse(), Ok(Rate::PerSecond(250e3)));
+        assert_eq!("max".parse(), Ok(Rate::Unlimited));
+        for bad in ["", "k", "0", "-1", "inf", "nan", "1G"] {
+            assert_eq!(bad.parse::<Rate>(), Err(RateError), "{bad}");
+        }
+    }
+}
