@@ -6,7 +6,9 @@ use aya::maps::Array;
 
 use super::{
     AttachSpec, Attached, BpfError, Bpffs, Counters, InstanceName, Loaded, MapShape, Object, Steering,
-    attach::Shared, map::Map, pins::InstanceDir,
+    loaded::{Maps, Shared},
+    map::Map,
+    pins::InstanceDir,
 };
 
 /// The maps of one instance.
