@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use thiserror::Error;
 
 use crate::{
+    account::OverLimit,
     clock::Clock,
     counter::Counter,
     engine::RunToCompletion,
@@ -329,10 +330,13 @@ impl<P: Port> Engines<P> {
     }
 
     /// Publishes new tables and wakes every engine to take them.
-    pub fn publish(&self, tables: Tables) -> Generation {
-        let generation = self.published.publish(tables);
+    ///
+    /// # Errors
+    /// [`OverLimit`]; the old tables stay in force.
+    pub fn publish(&self, tables: Tables) -> Result<Generation, OverLimit> {
+        let generation = self.published.publish(tables)?;
         self.wake();
-        generation
+        Ok(generation)
     }
 
     fn wake(&self) {

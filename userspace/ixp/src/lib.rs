@@ -6,6 +6,8 @@
 //! lost, used twice or freed twice in safe code.
 #![deny(unsafe_code)]
 
+pub mod account;
+pub mod cam;
 pub mod clock;
 pub mod counter;
 pub mod engine;

@@ -9,7 +9,13 @@ use abi::port::PortConfig;
 use arc_swap::{ArcSwap, cache::Cache};
 use multistack::mirror::Mirror;
 
-use crate::port::PortId;
+use crate::{
+    account::{Account, Charge, OverLimit, Standing},
+    port::PortId,
+};
+
+/// Bytes that all snapshots together may take.
+pub const TABLE_BYTES: u64 = 64 << 20;
 
 /// The interface facts that a re-parse needs, by port.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +51,18 @@ pub struct Tables {
     pub ports: PortConfigs,
 }
 
+impl Tables {
+    /// About how much memory they take: the maps' entries, a quarter of them spare.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        use abi::steer::{SteerKey, Target};
+        let entry = size_of::<SteerKey>() + size_of::<Target>() + 1;
+        let keys = self.mirror.len() * entry * 5 / 4;
+        let slots = multistack::slots::MAX_SLOTS * 6;
+        (keys + slots + self.ports.by_port.len() * size_of::<Option<PortConfig>>()) as u64
+    }
+}
+
 /// Number of a snapshot; a later one is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
@@ -64,6 +82,7 @@ impl Generation {
 pub struct Snapshot {
     generation: Generation,
     tables: Tables,
+    _memory: Charge,
 }
 
 impl Snapshot {
@@ -84,6 +103,7 @@ impl Snapshot {
 
 /// The place where the newest snapshot lies.
 pub struct Published {
+    account: Arc<Account>,
     current: Arc<ArcSwap<Snapshot>>,
     /// Replaced snapshots that an engine may still hold, so that the last reference is never an engine's.
     retired: Mutex<Vec<Arc<Snapshot>>>,
@@ -91,21 +111,38 @@ pub struct Published {
 
 impl Published {
     /// Publishes the first snapshot.
-    #[must_use]
-    pub fn new(tables: Tables) -> Self {
-        let first = Snapshot { generation: Generation(1), tables };
-        Self { current: Arc::new(ArcSwap::from_pointee(first)), retired: Mutex::default() }
+    ///
+    /// # Errors
+    /// [`OverLimit`] if it takes more than [`TABLE_BYTES`].
+    pub fn new(tables: Tables) -> Result<Self, OverLimit> {
+        let account = Account::new("tables", TABLE_BYTES);
+        let memory = account.charge(tables.bytes())?;
+        let first = Snapshot { generation: Generation(1), tables, _memory: memory };
+        Ok(Self { account, current: Arc::new(ArcSwap::from_pointee(first)), retired: Mutex::default() })
     }
 
     /// Replaces the snapshot and returns the new one's number. Engines that sleep are not woken by this: see
     /// [`crate::engines::Engines::publish`].
-    pub fn publish(&self, tables: Tables) -> Generation {
+    ///
+    /// # Errors
+    /// [`OverLimit`] if all snapshots together, those included that engines still hold, would take more than
+    /// [`TABLE_BYTES`]; the old one stays in force.
+    pub fn publish(&self, tables: Tables) -> Result<Generation, OverLimit> {
         // The lock also orders publishers: two of them never make the same number.
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = Generation(self.current.load().generation.0 + 1);
-        retired.push(self.current.swap(Arc::new(Snapshot { generation, tables })));
         retired.retain(|old| 1 < Arc::strong_count(old));
-        generation
+        let memory = self.account.charge(tables.bytes())?;
+        let generation = Generation(self.current.load().generation.0 + 1);
+        let next = Snapshot { generation, tables, _memory: memory };
+        retired.push(self.current.swap(Arc::new(next)));
+        retired.retain(|old| 1 < Arc::strong_count(old));
+        Ok(generation)
+    }
+
+    /// The memory account of all snapshots.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.account.standing()
     }
 
     /// The newest snapshot.
@@ -146,16 +183,19 @@ mod tests {
 
     #[test]
     fn a_reader_sees_the_newest_and_frees_nothing() {
-        let published = Published::new(Tables::default());
+        let published = Published::new(Tables::default()).expect("small");
         let mut reader = published.reader();
         let first = reader.newest().generation();
         let old = Arc::downgrade(&published.current());
-        let second = published.publish(Tables::default());
+        let second = published.publish(Tables::default()).expect("small");
         assert!(first < second && reader.peek() == second);
         assert_eq!(reader.newest().generation(), second);
         assert!(old.upgrade().is_some(), "the reader let go of it, but the publisher has not");
-        published.publish(Tables::default());
+        published.publish(Tables::default()).expect("small");
         assert!(old.upgrade().is_none(), "freed by the publisher");
+        drop(reader);
+        published.publish(Tables::default()).expect("small");
+        assert_eq!(published.standing().taken, Tables::default().bytes(), "one snapshot is left");
     }
 
     #[test]
