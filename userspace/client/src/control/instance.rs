@@ -20,7 +20,7 @@ pub const RUN_DIR_VARIABLE: &str = "OCTROI_RUN_DIR";
 /// The name of one daemon among those of a host.
 ///
 /// # Invariants
-/// 1 to [`MAX_NAME`] bytes of `a-z A-Z 0-9 _ -`, or a dot that is not the first.
+/// 1 to [`MAX_NAME`] bytes of `a-z 0-9 _ -`. No dots: bpffs refuses them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName(String);
@@ -37,7 +37,7 @@ pub enum NameError {
         limit: usize,
     },
     /// A character that has no place in a file name of ours.
-    #[error("an instance name has letters, digits, '-', '_' and inner dots, not {given:?}")]
+    #[error("an instance name has only a-z, 0-9, '-' and '_', not {given:?}")]
     Character {
         /// The first offender.
         given: char,
@@ -69,10 +69,9 @@ impl FromStr for InstanceName {
         if text.is_empty() || MAX_NAME < text.len() {
             return Err(NameError::Length { given: text.len(), limit: MAX_NAME });
         }
-        let legal =
-            |(i, c): (usize, char)| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (c == '.' && 0 < i);
-        match text.char_indices().find(|&at| !legal(at)) {
-            Some((_, given)) => Err(NameError::Character { given }),
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        match text.chars().find(|&c| !legal(c)) {
+            Some(given) => Err(NameError::Character { given }),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -149,13 +148,13 @@ mod tests {
 
     #[test]
     fn names_stay_in_their_directory() {
-        for good in ["main", "a", "demo-1", "x_y.z", &"n".repeat(MAX_NAME)] {
+        for good in ["main", "a", "demo-1", "x_y", &"n".repeat(MAX_NAME)] {
             assert_eq!(good.parse::<InstanceName>().map(String::from).as_deref(), Ok(good));
         }
         let length = |given| Err(NameError::Length { given, limit: MAX_NAME });
         assert_eq!("".parse::<InstanceName>(), length(0));
         assert_eq!("n".repeat(MAX_NAME + 1).parse::<InstanceName>(), length(MAX_NAME + 1));
-        for (bad, given) in [("..", '.'), ("a/b", '/'), ("a b", ' '), ("ä", 'ä'), ("a\0", '\0')] {
+        for (bad, given) in [("..", '.'), ("a.b", '.'), ("Main", 'M'), ("a/b", '/'), ("a b", ' '), ("ä", 'ä'), ("a\0", '\0')] {
             assert_eq!(bad.parse::<InstanceName>(), Err(NameError::Character { given }), "{bad:?}");
         }
     }
