@@ -36,6 +36,11 @@ impl Doze {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// Whether "I sleep" still stands: nobody has woken the sleeper since.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Whether someone sleeps, and must be woken by the caller. Work must have been published before.
     pub(crate) fn must_wake(&self) -> bool {
         fence(Ordering::SeqCst);
@@ -100,6 +105,20 @@ impl Bell {
             // The counter cannot overflow into EAGAIN: the sleeper empties it and was rung once.
             let _ = self.fd.write(1);
         }
+    }
+
+    /// Says "ring me when there is something", for a sleeper that blocks on [`Bell::fd`] elsewhere, later or never.
+    /// It must look for work once more after this.
+    pub(crate) fn arm(&self) {
+        if !self.doze.is_asleep() {
+            let _ = self.fd.read();
+        }
+        self.doze.prepare();
+    }
+
+    /// Readable once the bell was rung.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Blocks until rung, a descriptor of `set` is ready or `timeout` is over; not at all if `work_waits`.

@@ -3,6 +3,8 @@
 //! A port that serves AF_XDP, a pcap file or plain memory looks the same to an engine. The halves can live on two
 //! cores (layout `pipeline`) or on one (`run-to-completion`); what the sending half gets back from the wire travels
 //! to the receiving half inside the port, so no engine ever sees a completed frame.
+pub mod memory;
+
 use std::{fmt, os::fd::BorrowedFd};
 
 use thiserror::Error;
