@@ -2,27 +2,33 @@
 //!
 //! It refuses to be kept across a helper that moves the packet (`bpf_xdp_adjust_meta`): such a helper invalidates
 //! every pointer, so a `Frame` is made after it. All reads are of 16 bits: each header starts at an even offset,
-//! while wider fields need not be aligned. It has no length: subtracting packet pointers needs CAP_PERFMON.
-use aya_ebpf::programs::XdpContext;
+//! while wider fields need not be aligned.
+//!
+//! The length is asked of the kernel: subtracting packet pointers needs CAP_PERFMON. It also keeps the compiler from
+//! proving that a read is inside the packet where the verifier cannot follow, and from leaving out its check.
+use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
 
 /// The bytes between `data` and `data_end`.
 #[derive(Clone, Copy)]
 pub struct Frame {
     start: usize,
     end: usize,
+    len: usize,
 }
 
 impl Frame {
     /// The frame of `ctx` as it is now.
     #[inline(always)]
     pub fn of(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        // SAFETY: `ctx.ctx` is the context the kernel handed to this program.
+        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+        Self { start: ctx.data(), end: ctx.data_end(), len }
     }
 
-    /// Whether the frame is at least `len` bytes long.
+    /// Length in bytes. (A program without frags sees one page at most, so 16 bits hold it.)
     #[inline(always)]
-    pub fn holds(self, len: usize) -> bool {
-        self.start + len <= self.end
+    pub fn len(self) -> usize {
+        self.len
     }
 
     /// A header of `N` 16-bit words at the even offset `at`, if it is there as a whole.

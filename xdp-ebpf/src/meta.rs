@@ -2,10 +2,7 @@
 //!
 //! Removed, because GRO keeps packets with different metadata apart: legacy traffic would be slower for ours.
 use abi::rxmeta::{CLASS_NONE, RxMeta};
-use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
-    programs::XdpContext,
-};
+use aya_ebpf::{helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext};
 
 const SIZE: i32 = RxMeta::SIZE as i32;
 
@@ -18,13 +15,6 @@ pub fn reserve(ctx: &XdpContext) {
     {
         slot.write(RxMeta { class: CLASS_NONE, ..EMPTY });
     }
-}
-
-/// Length of the frame; asked of the kernel, for subtracting packet pointers needs CAP_PERFMON.
-#[inline(always)]
-pub fn frame_len(ctx: &XdpContext) -> u16 {
-    // SAFETY: `ctx.ctx` is the context the kernel handed to this program.
-    unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u16 }
 }
 
 /// Gives the reserved bytes back, if there are any. Every `Frame` and [`Slot`] made before is invalid after it.

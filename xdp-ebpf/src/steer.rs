@@ -37,6 +37,7 @@ pub fn steer(ctx: XdpContext) -> u32 {
 struct Claimed {
     target: Target,
     parsed: Parsed,
+    frame_len: u16,
     class: u16,
     class_gen: u8,
 }
@@ -46,13 +47,14 @@ struct Claimed {
 fn claim(ctx: &XdpContext) -> Result<Claimed, XdpCounter> {
     // The loader fills the port's entry before it attaches; an array's entry is always there.
     let port = PORT.get(0).ok_or(XdpCounter::PassOtherHost)?;
-    let parsed = parse::frame(Frame::of(ctx), port)?;
+    let frame = Frame::of(ctx);
+    let parsed = parse::frame(frame, port)?;
     let target = lookup(&parsed, port).ok_or(XdpCounter::PassMiss)?;
     let (class, class_gen) = Slot::of(ctx).map_or((CLASS_NONE, 0), Slot::class);
     if class != CLASS_NONE && class & CLASS_REJECT != 0 {
         return Err(XdpCounter::RulerReject);
     }
-    Ok(Claimed { target, parsed, class, class_gen })
+    Ok(Claimed { target, parsed, frame_len: frame.len() as u16, class, class_gen })
 }
 
 /// The target of the exact address; where the interface serves transit, else that of "any" address.
@@ -72,7 +74,7 @@ fn lookup(parsed: &Parsed, port: &PortConfig) -> Option<Target> {
 /// Hands the frame to the socket of its queue; without one, to the verdict that the target chose for a crash.
 #[inline(always)]
 fn redirect(ctx: &XdpContext, claimed: Claimed) -> u32 {
-    let Claimed { target, parsed, class, class_gen } = claimed;
+    let Claimed { target, parsed, frame_len, class, class_gen } = claimed;
     let slot = Slot::of(ctx);
     if let Some(slot) = slot {
         slot.write(RxMeta {
@@ -85,7 +87,7 @@ fn redirect(ctx: &XdpContext, claimed: Claimed) -> u32 {
             class_gen,
             l3_off: parsed.l3_off,
             l4_off: parsed.l4_off,
-            frame_len: meta::frame_len(ctx),
+            frame_len,
         });
     }
     if XSKS.redirect(ctx.rx_queue_index(), u64::from(XDP_DROP)) == Ok(XDP_REDIRECT) {

@@ -18,7 +18,7 @@ pub fn parse(frame: Frame, l3: usize) -> Result<Network, XdpCounter> {
     let header = usize::from(version_ihl & 0x0F) * 4;
     let total = usize::from(ip.be::<1>());
     let end = l3 + total;
-    let lengths_fit = HEADER <= header && header <= total && frame.holds(end);
+    let lengths_fit = HEADER <= header && header <= total && end <= frame.len();
     let ttl = ip.first::<4>();
     if version_ihl >> 4 != 4 || !lengths_fit || ttl == 0 {
         return Err(XdpCounter::PassBadHeader);

@@ -28,7 +28,7 @@ pub fn parse(frame: Frame, l3: usize) -> Result<Network, XdpCounter> {
     let fixed_end = l3 + HEADER;
     let end = fixed_end + payload;
     let (version, hop_limit) = (ip.first::<0>() >> 4, ip.second::<3>());
-    if version != 6 || payload == 0 || !frame.holds(end) || hop_limit == 0 {
+    if version != 6 || payload == 0 || frame.len() < end || hop_limit == 0 {
         return Err(XdpCounter::PassBadHeader);
     }
     let dst = [ip.pair::<12, 13>(), ip.pair::<14, 15>(), ip.pair::<16, 17>(), ip.pair::<18, 19>()];

@@ -49,6 +49,6 @@ pub use pins::{InstanceName, InterfaceDir, NameError};
 pub use port_config::Port;
 pub use query::{Occupant, XdpMode, occupant};
 pub use steering::Steering;
-pub use test_run::{Ingress, Input, Live, Run, Verdict};
+pub use test_run::{Ingress, Input, Live, Run, Verdict, unbound_socket};
 pub use verifier::{ProgramSize, program_sizes};
 pub use xskmap::QueueSockets;

@@ -4,6 +4,11 @@
 //! verdict, so a program that redirects is a packet generator. It refuses frames the kernel refuses (under 14
 //! bytes), and has no "repeat" for one frame: the kernel does not restore the frame between runs, so a program that
 //! adds metadata ends in its error path.
+use std::{
+    io,
+    os::fd::{FromRawFd, OwnedFd},
+};
+
 use abi::rxmeta::RxMeta;
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use zerocopy::IntoBytes;
@@ -142,6 +147,23 @@ impl Input<'_> {
         let meta = self.metadata.len() as u32;
         [meta, meta + self.frame.len() as u32, 0, self.ingress.ifindex, self.ingress.queue, 0]
     }
+}
+
+/// An AF_XDP socket that is bound to nothing: enough for an XSKMAP to have an entry.
+///
+/// A map without an entry turns every redirect into its fallback verdict. A test run of one frame ends at the verdict
+/// and delivers nothing, so the socket behind the entry needs neither a device nor rings.
+///
+/// # Errors
+/// CAP_NET_RAW is missing, or the kernel has no AF_XDP.
+pub fn unbound_socket() -> Result<OwnedFd, BpfError> {
+    // SAFETY: a plain system call without pointers.
+    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(BpfError::System { what: "opening an AF_XDP socket", source: io::Error::last_os_error() });
+    }
+    // SAFETY: the kernel returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn failed(error: ProgramError) -> BpfError {
