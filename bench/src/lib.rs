@@ -1,4 +1,5 @@
 //! Octroi measured: generated traffic, searches for rates, and the one form in which every demo and bench reports.
 #![deny(unsafe_code)]
 
+pub mod report;
 pub mod traffic;
