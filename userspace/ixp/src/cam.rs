@@ -19,29 +19,25 @@ pub struct Entry(u8);
 /// Sixteen remembered lookups of one engine.
 ///
 /// # Invariants
-/// `order` is a permutation of all entries, the one used last first. The first `used` of `order` are valid.
+/// `order` is a permutation of all entries, the one used last first. An empty entry is older than every other.
 #[derive(Clone, Debug)]
 pub struct Cam<K, V> {
-    tags: [K; ENTRIES],
-    values: [V; ENTRIES],
+    entries: [Option<(K, V)>; ENTRIES],
     order: [u8; ENTRIES],
-    used: usize,
     generation: Generation,
 }
 
-impl<K: Copy + Default + PartialEq, V: Copy + Default> Default for Cam<K, V> {
+impl<K, V> Default for Cam<K, V> {
     fn default() -> Self {
         Self {
-            tags: [K::default(); ENTRIES],
-            values: [V::default(); ENTRIES],
+            entries: [const { None }; ENTRIES],
             order: std::array::from_fn(|i| i as u8),
-            used: 0,
             generation: Generation::default(),
         }
     }
 }
 
-impl<K: Copy + Default + PartialEq, V: Copy + Default> Cam<K, V> {
+impl<K: Copy + PartialEq, V: Copy> Cam<K, V> {
     /// What `key` was found to be in tables of this generation.
     ///
     /// # Errors
@@ -50,29 +46,32 @@ impl<K: Copy + Default + PartialEq, V: Copy + Default> Cam<K, V> {
     pub fn lookup(&mut self, generation: Generation, key: &K) -> Result<V, Entry> {
         if self.generation != generation {
             self.generation = generation;
-            self.used = 0;
+            self.entries = [const { None }; ENTRIES];
         }
-        let hit = self.order.iter().take(self.used).position(|&e| self.tags[usize::from(e)] == *key);
-        match hit {
-            Some(age) => Ok(self.values[usize::from(self.touch(age))]),
-            None => Err(Entry(self.order[self.used.min(ENTRIES - 1)])),
+        for (age, &entry) in self.order.iter().enumerate() {
+            match self.entries[usize::from(entry)] {
+                Some((tag, value)) if tag == *key => {
+                    self.touch(age);
+                    return Ok(value);
+                }
+                Some(_) => {}
+                None => break,
+            }
         }
+        Err(Entry(self.order[ENTRIES - 1]))
     }
 
     /// Remembers what the lookup that missed found elsewhere.
     pub fn write(&mut self, Entry(entry): Entry, key: K, value: V) {
-        let at = usize::from(entry);
-        (self.tags[at], self.values[at]) = (key, value);
+        self.entries[usize::from(entry)] = Some((key, value));
         let age = self.order.iter().position(|&e| e == entry).unwrap_or(ENTRIES - 1);
-        self.used = self.used.max(age + 1);
         self.touch(age);
     }
 
     /// Makes the entry of this age the one used last.
     #[inline]
-    fn touch(&mut self, age: usize) -> u8 {
+    fn touch(&mut self, age: usize) {
         self.order[..=age].rotate_right(1);
-        self.order[0]
     }
 }
 

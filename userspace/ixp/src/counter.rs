@@ -49,7 +49,7 @@ counters! {
     RxBadIpChecksum = "rx_bad_ip_checksum", Dropped;
     /// A target kind that no stage of this program serves.
     RxNoStage = "rx_no_stage", Dropped;
-    /// Echo: the reply would go to a multicast, broadcast or zero address, or from port to the same service's port 0.
+    /// Echo: not UDP, or nobody a reply may go to: a group, nobody, port 0, another echo, a source route.
     EchoRefused = "echo_refused", Dropped;
     /// The transmit ring stayed full beyond the engine's backlog limit.
     TxRingFull = "tx_ring_full", Dropped;

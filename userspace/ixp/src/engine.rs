@@ -304,3 +304,6 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
         self.failures.drain(..).for_each(each);
     }
 }
+
+#[cfg(test)]
+mod tests;

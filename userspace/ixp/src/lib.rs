@@ -7,11 +7,14 @@
 #![deny(unsafe_code)]
 
 pub mod account;
+pub mod books;
 pub mod cam;
 pub mod clock;
 pub mod counter;
 pub mod engine;
 pub mod engines;
+#[cfg(test)]
+mod fixture;
 pub mod frame;
 pub mod ledger;
 mod outbox;

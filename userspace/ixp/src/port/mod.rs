@@ -89,6 +89,15 @@ pub struct Census {
     pub tx: u32,
 }
 
+impl Census {
+    /// Chunks that are nowhere: 0, or a frame was lost (above) or is in two places (below).
+    #[must_use]
+    pub fn missing(&self) -> i64 {
+        let known = [self.free, self.fill, self.out, self.tx].map(i64::from);
+        i64::from(self.frames) - known.iter().sum::<i64>()
+    }
+}
+
 /// The receiving half.
 pub trait Receive: Send + 'static {
     /// Which port this is.

@@ -5,7 +5,7 @@ use crate::{
     counter::{Counter, Loss},
     frame::Frame,
     program::{Env, Out, Stage, Verdict},
-    stage::steer::Steered,
+    stage::{echo, steer::Steered},
 };
 
 /// The stage of the builtin targets.
@@ -23,10 +23,10 @@ impl Stage<Steered> for Builtin {
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, _: &Env<'_>) -> Verdict {
         match (context.meta.kind, context.meta.id) {
             (kind::BUILTIN, builtin::SINK) => Verdict::Deliver,
-            (kind::BUILTIN, builtin::ECHO) => {
-                let _ = frame;
-                Verdict::Transmit(Out::Back)
-            }
+            (kind::BUILTIN, builtin::ECHO) => match echo::reply(frame.bytes_mut(), &context.meta) {
+                Ok(()) => Verdict::Transmit(Out::Back),
+                Err(echo::Refused) => Verdict::Drop(const { Loss::of(Counter::EchoRefused) }),
+            },
             (kind::BUILTIN, _) => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
             _ => Verdict::Next,
         }

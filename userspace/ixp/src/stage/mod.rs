@@ -1,5 +1,6 @@
 //! Stages of the programs that this crate brings along: steering and the builtin targets.
 pub mod builtin;
+pub mod echo;
 pub mod steer;
 
 use crate::program::{LANES, Lockstep, Program};

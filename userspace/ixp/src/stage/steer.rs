@@ -2,14 +2,25 @@
 //!
 //! It decides nothing but "not this": a packet whose target is gone, that nobody claims any more, or whose IPv4
 //! header is damaged ends here, under a counter of its own. What a target does with its packets is another stage's.
-use abi::rxmeta::{RxMeta, flag};
-use multistack::steer::{Outcome, steer};
+use std::cell::RefCell;
+
+use abi::{
+    rxmeta::{RxMeta, flag},
+    steer::{SteerKey, Target},
+};
+use multistack::{
+    mirror::Mirror,
+    steer::{Outcome, Table, steer},
+};
+use wire::checksum::Sum;
 
 use crate::{
+    cam::Cam,
     counter::{Counter, Loss},
     frame::Frame,
     port::PortId,
     program::{Env, Stage, Verdict},
+    tables::Generation,
 };
 
 /// What later stages know of a steered packet.
@@ -21,13 +32,48 @@ pub struct Steered {
 
 /// The steering stage.
 #[derive(Debug, Default)]
-pub struct Steer {}
+pub struct Steer {
+    /// What packets without metadata were found to be: both "whose" and "nobody's".
+    cam: RefCell<Cam<SteerKey, Option<Target>>>,
+}
+
+/// The mirror behind the engine's CAM.
+struct Remembered<'a> {
+    cam: &'a RefCell<Cam<SteerKey, Option<Target>>>,
+    mirror: &'a Mirror,
+    generation: Generation,
+}
+
+impl Table for Remembered<'_> {
+    fn get(&self, key: &SteerKey) -> Option<Target> {
+        let mut cam = self.cam.borrow_mut();
+        cam.lookup(self.generation, key).unwrap_or_else(|entry| {
+            let target = self.mirror.get(key);
+            cam.write(entry, *key, target);
+            target
+        })
+    }
+}
 
 impl Steer {
+    /// The packet's metadata, if there is a target for it.
+    #[inline(always)]
+    fn meta(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
+        if let Some(meta) = frame.meta() {
+            env.note(port, Counter::FromMeta);
+            return Some(meta);
+        }
+        env.note(port, Counter::Reparsed);
+        self.parse_again(frame, port, env)
+    }
+
+    #[cold]
     fn parse_again(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
         let tables = env.snapshot.tables();
         let config = tables.ports.get(port)?;
-        match steer(frame.bytes(), config, &*tables.mirror) {
+        let generation = env.snapshot.generation();
+        match steer(frame.bytes(), config, &Remembered { cam: &self.cam, mirror: &tables.mirror, generation })
+        {
             Outcome::Redirect { meta, .. } => Some(meta),
             Outcome::Pass(_) => None,
         }
@@ -44,23 +90,13 @@ impl Stage<Steered> for Steer {
     #[inline(always)]
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
         let port = frame.port();
-        let meta = match frame.meta() {
-            Some(meta) => {
-                env.note(port, Counter::FromMeta);
-                meta
-            }
-            None => {
-                env.note(port, Counter::Reparsed);
-                match self.parse_again(frame, port, env) {
-                    Some(meta) => meta,
-                    None => return Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) }),
-                }
-            }
+        let Some(meta) = self.meta(frame, port, env) else {
+            return Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) });
         };
         let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&meta) else {
             return Verdict::Drop(const { Loss::of(Counter::RxStale) });
         };
-        if meta.flags & flag::IPV6 == 0 && !ipv4_header_is_whole(frame.bytes(), usize::from(meta.l3_off)) {
+        if meta.flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off)) {
             return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
         }
         env.ledger.target(tuple, frame.len());
@@ -69,16 +105,10 @@ impl Stage<Steered> for Steer {
     }
 }
 
-/// Whether the IPv4 header at `at` lies in the frame and its checksum is right (RFC 791, RFC 1071).
-fn ipv4_header_is_whole(frame: &[u8], at: usize) -> bool {
+/// Whether the IPv4 header at `at` lies in the frame and its checksum is right.
+#[inline]
+fn ipv4_header_is_intact(frame: &[u8], at: usize) -> bool {
     let Some(&version_ihl) = frame.get(at) else { return false };
     let len = usize::from(version_ihl & 0x0f) * 4;
-    let Some(header) = frame.get(at..at + len).filter(|h| 20 <= h.len()) else { return false };
-    let (words, _) = header.as_chunks::<4>();
-    // Native order: the sum's byte order does not matter for comparing it with 0xffff (RFC 1071 section 2 B).
-    let sum: u64 = words.iter().map(|&w| u64::from(u32::from_ne_bytes(w))).sum();
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum >> 16) + (sum & 0xffff) == 0xffff
+    frame.get(at..at + len).is_some_and(|header| 20 <= len && Sum::of(header).is_intact())
 }
