@@ -3,5 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`bpf`] | the XDP programs: loading, attaching, pins, steering table, counters, test runs |
+//! | [`socket`] | AF_XDP sockets as the engines' ports, and what they need to know of a device |
 
 pub mod bpf;
+pub mod socket;

@@ -20,9 +20,11 @@ use xsk_rs::{
 
 use super::{
     OpenError,
+    call::{Call, CallError},
     config::{BusyPoll, CopyMode, KERNEL_TX_BUDGET, QueueConfig},
+    fault,
     handle::SocketHandle,
-    syscall::{self, Call, CallError},
+    syscall,
     umem::kernel_error,
 };
 
@@ -94,6 +96,7 @@ fn attempt(config: &QueueConfig, memory: &xsk_rs::Umem) -> Result<Rings, CallErr
     let refused = |errno| CallError::new(Call::Bind, errno);
     let name = CString::new(config.interface.as_str()).map_err(|_| refused(Errno::EINVAL))?;
     let settings = socket_config(config).ok_or_else(|| refused(Errno::EINVAL))?;
+    fault::enter(Call::Bind).map_err(refused)?;
     // SAFETY: the condition concerns a UMEM with a second socket on the same queue; this UMEM gets one socket, and
     // libxdp is told to load no program.
     let made = unsafe { xsk_rs::Socket::new(settings, memory, &Interface::new(name), config.queue) };

@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use super::{
+    call::{Call, CallError},
     config::InterfaceName,
-    syscall::{self, Call, CallError, EthtoolCommand},
+    syscall::{self, EthtoolCommand},
 };
 
 const ETHTOOL_GFLAGS: u32 = 0x25;

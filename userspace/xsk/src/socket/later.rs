@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use ixp::port::PortError;
 
-use super::syscall::Call;
+use super::call::Call;
 
 /// A refusal that passes: come back in the next loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

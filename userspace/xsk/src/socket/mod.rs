@@ -8,16 +8,18 @@
 //! Closing: first take the socket out of that map, then drop both halves, on whichever threads they live. The last
 //! one unmaps the rings, then closes the socket, then frees the UMEM.
 
+pub mod call;
 pub mod config;
 pub mod device;
+pub mod fault;
 pub mod mtu;
-pub mod syscall;
 
 mod bind;
 mod handle;
 mod later;
 mod rx;
 mod statistics;
+mod syscall;
 mod tx;
 mod umem;
 
@@ -33,13 +35,13 @@ use thiserror::Error;
 use self::{bind::Bound, rx::Waking, tx::Layout, umem::Cut};
 pub use self::{
     bind::REBIND_BOUND,
+    call::{Call, CallError, Limit},
     config::{BusyPoll, ConfigError, CopyMode, InterfaceName, QueueConfig},
     device::{ActiveQueues, Device, DeviceError, LinkState, Switch, VlanOffload},
     handle::LastStatistics,
     mtu::MtuError,
     rx::XskReceive,
     statistics::Statistics,
-    syscall::{Call, CallError, Limit},
     tx::{COMPLETION_BOUND, XskTransmit},
 };
 

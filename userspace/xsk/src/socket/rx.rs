@@ -26,10 +26,11 @@ use xsk_rs::{FillQueue, FrameDesc, RxQueue};
 
 use super::{
     BURST,
+    call::{Call, CallError},
     handle::SocketHandle,
     later::{Later, judge},
     statistics::Statistics,
-    syscall::{self, Call, CallError},
+    syscall,
 };
 
 /// The receiving half of an [`super::XskPort`].

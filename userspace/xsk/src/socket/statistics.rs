@@ -4,7 +4,7 @@
 //! the last ones. `rx_dropped` already has what `fill_ring_empty` has: the two are never added.
 use std::os::fd::BorrowedFd;
 
-use super::syscall::{self, CallError};
+use super::{call::CallError, syscall};
 
 /// `XDP_STATISTICS`, under the kernel's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

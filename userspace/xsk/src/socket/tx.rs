@@ -24,9 +24,10 @@ use xsk_rs::{CompQueue, FrameDesc, TxQueue};
 
 use super::{
     BURST,
+    call::Call,
     handle::SocketHandle,
     later::{Later, judge},
-    syscall::{self, Call},
+    syscall,
 };
 
 /// How long frames that the device took may stay out without a single one coming back.

@@ -21,8 +21,9 @@ use xsk_rs::{
 
 use super::{
     OpenError,
+    call::{Call, CallError},
     config::QueueConfig,
-    syscall::{Call, CallError},
+    fault,
 };
 
 /// A registered region, cut for the two halves of a port.
@@ -99,6 +100,8 @@ fn create(config: &QueueConfig) -> Result<(xsk_rs::Umem, Box<[FrameDesc]>), Call
         .map_err(|error| failed(&error))?;
     let chunks = NonZeroU32::new(config.frames + config.copies)
         .ok_or_else(|| CallError::new(Call::CreateUmem, Errno::EINVAL))?;
+    fault::enter(Call::CreateUmem)
+        .map_err(|errno| CallError::locking(Call::CreateUmem, errno, config.umem_bytes()))?;
     let (memory, descs) = xsk_rs::Umem::new(settings, chunks, false).map_err(|error| failed(&error))?;
     Ok((memory, descs.into_boxed_slice()))
 }
