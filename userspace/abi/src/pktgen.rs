@@ -33,14 +33,18 @@ pub const TIME_MASK: u64 = (1 << 48) - 1;
 
 /// Array with one [`Config`] in the lab object.
 pub const MAP_CONFIG: &str = "GEN_CONFIG";
-/// Array with one [`Cursor`] in the lab object.
+/// Array with one [`Cursor`] in the lab object; one run at a time may write it.
 pub const MAP_CURSOR: &str = "GEN_CURSOR";
 /// Array of [`FlowHeader`] in the lab object; its size is set before loading.
 pub const MAP_FLOWS: &str = "GEN_FLOWS";
+/// Per-CPU array with one `u64` in the lab object: frames that [`PROG_ABSORB`] swallowed.
+pub const MAP_ABSORBED: &str = "GEN_ABSORBED";
 /// The lab program that stamps the frame it is run on and sends it out of [`crate::pins::LAB_OUT`].
 pub const PROG_GENERATE: &str = "generate";
 /// The lab program that takes generated frames to [`crate::pins::LAB_XSKS`] and passes all others.
 pub const PROG_COLLECT: &str = "collect";
+/// The lab program that counts every frame and drops it.
+pub const PROG_ABSORB: &str = "absorb";
 
 /// Which headers a frame has: bits of [`Config::shape`].
 pub mod shape {

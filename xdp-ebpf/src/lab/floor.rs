@@ -9,7 +9,7 @@ use aya_ebpf::{
 
 /// Receive queue → AF_XDP socket.
 #[map]
-static FLOOR_XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
+pub static FLOOR_XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 
 /// See the module.
 #[xdp]

@@ -5,11 +5,13 @@
 //! | [`pass`] | passes every frame: what a veth needs at the end that frames are redirected to |
 //! | [`transmit`] | redirects every frame out of one interface: the live-frame generator |
 //! | [`floor`] | redirects every frame to the socket of its queue unread: the floor under `steer` |
+//! | [`pktgen`] | makes, collects and swallows octroi-pktgen's frames |
 #![no_std]
 #![no_main]
 
 mod floor;
 mod pass;
+mod pktgen;
 mod transmit;
 
 /// The licence under which the kernel runs the programs.

@@ -11,7 +11,7 @@ use aya_ebpf::{
 
 /// Entry 0: the interface to leave by.
 #[map]
-static OUT: DevMap = DevMap::with_max_entries(LAB_OUT_ENTRIES, 0);
+pub static OUT: DevMap = DevMap::with_max_entries(LAB_OUT_ENTRIES, 0);
 
 /// See the module.
 #[xdp]

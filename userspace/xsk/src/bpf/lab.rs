@@ -3,7 +3,10 @@
 //! They are for benches and tests; nothing is pinned, and what is attached goes when its value does.
 use std::os::fd::AsFd;
 
-use abi::pins::{LAB_FLOOR, LAB_OUT, LAB_PASS, LAB_TRANSMIT, LAB_XSKS};
+use abi::{
+    pins::{LAB_FLOOR, LAB_OUT, LAB_PASS, LAB_TRANSMIT, LAB_XSKS},
+    pktgen::MAP_FLOWS,
+};
 use aya::{Ebpf, EbpfLoader, maps::DevMap, programs::Xdp};
 
 use super::{BpfError, LabObject, QueueSockets, XdpMode, link::XdpLink, load::program_mut};
@@ -26,14 +29,24 @@ impl Lab {
     /// # Errors
     /// The object was not built, or the kernel refuses it.
     pub fn load() -> Result<Self, BpfError> {
+        Self::with(&[LAB_PASS, LAB_TRANSMIT, LAB_FLOOR], 1)
+    }
+
+    /// Loads `programs`, with room for the headers of `flows` flows.
+    pub(super) fn with(programs: &[&'static str], flows: u32) -> Result<Self, BpfError> {
         let mut loader = EbpfLoader::new();
-        loader.btf(None);
+        loader.btf(None).map_max_entries(MAP_FLOWS, flows);
         let object = LabObject::embedded()?;
         let mut ebpf = loader.load(object.bytes()).map_err(|error| BpfError::Load(Box::new(error)))?;
-        for name in [LAB_PASS, LAB_TRANSMIT, LAB_FLOOR] {
+        for &name in programs {
             program_mut(&mut ebpf, name)?.load().map_err(|error| BpfError::program(name, error))?;
         }
         Ok(Self { ebpf })
+    }
+
+    /// The map named `name`.
+    pub(super) fn map_mut(&mut self, name: &'static str) -> Result<&mut aya::maps::Map, BpfError> {
+        self.ebpf.map_mut(name).ok_or(BpfError::Incomplete { name })
     }
 
     /// The program named `name` (`abi::pins::LAB_*`).
@@ -63,7 +76,7 @@ impl Lab {
     /// # Errors
     /// There is no such interface in the calling thread's network namespace, or it cannot send XDP frames.
     pub fn set_out(&mut self, ifindex: u32) -> Result<(), BpfError> {
-        let map = self.ebpf.map_mut(LAB_OUT).ok_or(BpfError::Incomplete { name: LAB_OUT })?;
+        let map = self.map_mut(LAB_OUT)?;
         let mut map = DevMap::try_from(map).map_err(|error| BpfError::map(LAB_OUT, error))?;
         map.set(0, ifindex, None, 0).map_err(|error| {
             let error = match error {
