@@ -28,11 +28,21 @@ pub struct Limits {
     pub backlog_frames: usize,
     /// Slots of each scratch ring between engines (layout `pipeline`), a power of two.
     pub scratch_slots: usize,
+    /// Bytes of ledgers, rings and backlogs of all engines together.
+    pub sram_bytes: u64,
+    /// Bytes of the packet memory of all ports together.
+    pub dram_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { batch: 64, backlog_frames: 512, scratch_slots: 1024 }
+        Self {
+            batch: 64,
+            backlog_frames: 512,
+            scratch_slots: 1024,
+            sram_bytes: 64 << 20,
+            dram_bytes: 1 << 30,
+        }
     }
 }
 
@@ -71,6 +81,13 @@ impl<R: Receive> Inbox<R> {
             && let Err(error) = self.rx.refill()
         {
             self.fail(error, failures);
+        }
+    }
+
+    /// Receives nothing more; what is under way still comes back.
+    pub(crate) fn quiesce(&mut self) {
+        if self.state == PortState::Running {
+            self.state = PortState::Quiesced;
         }
     }
 
@@ -264,15 +281,12 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
         match command {
             Command::Add { rx: Some(rx), tx: Some(tx) } => self.add(rx, tx),
             Command::Quiesce(port) => {
-                for socket in &mut self.sockets {
-                    if socket.inbox.rx.id() == port && socket.inbox.state == PortState::Running {
-                        socket.inbox.state = PortState::Quiesced;
-                    }
-                }
+                let sockets = self.sockets.iter_mut().filter(|s| s.inbox.rx.id() == port);
+                sockets.for_each(|s| s.inbox.quiesce());
             }
             // Whoever asked may have given up waiting; the answer is then nobody's.
-            Command::Close(port, answer) => drop(answer.send(self.detach(port))),
-            Command::Report(answer) => drop(answer.send(self.reports())),
+            Command::Close(port, answer) => _ = answer.send(self.detach(port)),
+            Command::Report(answer) => _ = answer.send(self.reports()),
             Command::Add { .. } | Command::Stop => {}
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Everything here happens off the packet path and may block, within bounds. The supervisor never touches a packet
 //! and an engine never waits for the supervisor: between them lie a mailbox, a snapshot and numbers to be read.
+mod build;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -17,28 +19,37 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use thiserror::Error;
 
 use crate::{
-    account::OverLimit,
+    account::{Account, Charge, OverLimit, Standing},
     clock::Clock,
     counter::Counter,
-    engine::RunToCompletion,
+    engine::Limits,
+    frame::Frame,
     ledger::{MAX_PORTS, TargetRow},
-    panel::{Panel, Pulse},
+    panel::Pulse,
+    pipeline::Joint,
     port::{Port, PortError, PortId, Receive},
     program::Program,
-    role::{Command, Role},
+    ring::RingSize,
+    role::Command,
     spec::{EngineSpec, Layout, SpecError},
     tables::{Generation, Published, Tables},
-    wakeup::Bell,
-    worker::{Alarm, Desk, Worker},
+    worker::{Alarm, Desk},
 };
 
 pub use crate::role::{PortReport, PortState};
+use build::Builder;
 
 /// Most ports that one engine serves.
 pub const MAX_PORTS_PER_ENGINE: usize = 64;
 
 /// How long a supervisor waits for an engine before it calls it late.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a port that is detached may take to send what is under way.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// How often a waiting supervisor looks.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
 /// Number of an engine, in the order of the specification's cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +95,12 @@ pub enum StartError {
     /// The specification asks for something impossible.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The engines would take more memory than they may have.
+    #[error(transparent)]
+    Memory(#[from] OverLimit),
+    /// A scratch ring cannot be made.
+    #[error(transparent)]
+    Ring(#[from] RingSize),
     /// A thread or its eventfd could not be made.
     #[error("{what} of engine {engine}: {source}")]
     Resource {
@@ -131,6 +148,9 @@ pub enum AttachError {
         /// [`MAX_PORTS_PER_ENGINE`].
         limit: usize,
     },
+    /// It would take more memory than the engines may have.
+    #[error(transparent)]
+    Memory(#[from] OverLimit),
     /// There is no such engine, or it does not receive.
     #[error("engine {engine} does not receive")]
     NoSuchEngine {
@@ -140,7 +160,7 @@ pub enum AttachError {
 }
 
 /// Why a port could not be detached in order.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DetachError {
     /// No such port.
     #[error("port {port} is not attached")]
@@ -190,6 +210,27 @@ pub struct Attached {
     pub engine: EngineId,
 }
 
+/// How full a scratch ring is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingLevel {
+    /// The engine that fills it.
+    pub from: EngineId,
+    /// The engine that empties it.
+    pub to: EngineId,
+    /// Packets or frames waiting now.
+    pub waiting: usize,
+    /// Most that ever waited.
+    pub high_water: usize,
+    /// Slots.
+    pub capacity: usize,
+}
+
+/// An attached port and the memory it is charged with.
+struct Place {
+    attached: Attached,
+    _memory: [Charge; 2],
+}
+
 struct Seat<P: Port> {
     desk: Arc<Desk<P>>,
     thread: Option<JoinHandle<()>>,
@@ -200,9 +241,14 @@ struct Seat<P: Port> {
 /// Dropping it stops them; the ports' last reports are then lost.
 pub struct Engines<P: Port> {
     seats: Vec<Seat<P>>,
+    joints: Vec<Joint>,
     layout: Layout,
+    limits: Limits,
     published: Arc<Published>,
-    attached: Vec<Attached>,
+    sram: Arc<Account>,
+    dram: Arc<Account>,
+    _memory: Charge,
+    attached: Vec<Place>,
     /// Ports that were ever attached: their counters are kept.
     known: Vec<PortId>,
     events: Receiver<Event>,
@@ -221,45 +267,32 @@ impl<P: Port> Engines<P> {
         programs: &dyn Fn(EngineId) -> Box<dyn Program>,
     ) -> Result<Self, StartError> {
         spec.check()?;
-        let resource = |source: nix::Error| StartError::Resource {
+        let sram = Account::new("sram", spec.limits.sram_bytes);
+        let memory = sram.charge(build::sram_bytes(spec))?;
+        let fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let fd = fd.map_err(|source| StartError::Resource {
             engine: EngineId(0),
             what: "eventfd",
             source: source.into(),
-        };
-        let fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(resource)?;
+        })?;
         let (sender, events) = mpsc::channel();
         let alarm = Alarm { events: sender, fd: Arc::new(fd) };
         let mut engines = Self {
             seats: Vec::new(),
+            joints: Vec::new(),
             layout: spec.layout,
-            published,
+            limits: spec.limits,
+            published: Arc::clone(&published),
+            sram,
+            dram: Account::new("dram", spec.limits.dram_bytes),
+            _memory: memory,
             attached: Vec::new(),
             known: Vec::new(),
             events,
             event_fd: Arc::clone(&alarm.fd),
         };
-        for (number, &core) in spec.cores.iter().enumerate() {
-            let id = EngineId(number as u16);
-            let bell = Arc::new(Bell::new().map_err(resource)?);
-            let panel = Arc::<Panel>::default();
-            let role = RunToCompletion::with_panel(
-                programs(id),
-                &engines.published,
-                spec.limits,
-                Arc::clone(&panel),
-            );
-            let desk = Arc::new(Desk::new(bell, panel));
-            let worker = Worker {
-                id,
-                role,
-                desk: Arc::clone(&desk),
-                clock: Arc::clone(&clock),
-                idle: spec.idle,
-                alarm: alarm.clone(),
-            };
-            let thread = spawn(id, core, worker)?;
-            engines.seats.push(Seat { desk, thread: Some(thread) });
-        }
+        let builder = Builder { spec, published: &published, clock: &clock, programs, alarm };
+        builder.start(&mut engines.seats, &mut engines.joints)?;
         Ok(engines)
     }
 
@@ -268,9 +301,12 @@ impl<P: Port> Engines<P> {
     /// # Errors
     /// [`AttachError`]; the port is closed then.
     pub fn attach(&mut self, port: P) -> Result<Attached, AttachError> {
-        let load = |engine: &EngineId| self.attached.iter().filter(|a| a.engine == *engine).count();
-        let engine = self.receivers().min_by_key(load).unwrap_or(EngineId(0));
+        let engine = self.receivers().min_by_key(|engine| self.load(*engine)).unwrap_or(EngineId(0));
         self.attach_to(engine, port)
+    }
+
+    fn load(&self, engine: EngineId) -> usize {
+        self.attached.iter().filter(|place| place.attached.engine == engine).count()
     }
 
     /// Attaches a port to one engine.
@@ -280,40 +316,87 @@ impl<P: Port> Engines<P> {
     pub fn attach_to(&mut self, engine: EngineId, port: P) -> Result<Attached, AttachError> {
         let (rx, tx) = port.split();
         let port = rx.id();
-        if self.attached.iter().any(|a| a.port == port) {
+        if self.attached.iter().any(|place| place.attached.port == port) {
             return Err(AttachError::Duplicate { port });
         }
         if MAX_PORTS <= port.index() {
             return Err(AttachError::PortNumber { given: port.index(), limit: MAX_PORTS });
         }
-        let given = self.attached.iter().filter(|a| a.engine == engine).count();
+        let given = self.load(engine);
         if MAX_PORTS_PER_ENGINE <= given {
             return Err(AttachError::EngineFull { engine, given, limit: MAX_PORTS_PER_ENGINE });
         }
-        let seat = self.seats.get(engine.index()).ok_or(AttachError::NoSuchEngine { engine })?;
-        seat.desk.post(Command::Add { rx: Some(rx), tx: Some(tx) });
+        if self.receivers().all(|receiver| receiver != engine) {
+            return Err(AttachError::NoSuchEngine { engine });
+        }
+        let backlog = self.limits.backlog_frames * size_of::<Frame>();
+        let memory = [self.dram.charge(rx.memory_bytes())?, self.sram.charge(backlog as u64)?];
+        let sender = self.sender(engine);
+        if sender == engine {
+            self.post(engine, Command::Add { rx: Some(rx), tx: Some(tx) });
+        } else {
+            // The way out first: the first packet needs it.
+            self.post(sender, Command::Add { rx: None, tx: Some(tx) });
+            self.post(engine, Command::Add { rx: Some(rx), tx: None });
+        }
         let attached = Attached { port, engine };
-        self.attached.push(attached);
+        self.attached.push(Place { attached, _memory: memory });
         if !self.known.contains(&port) {
             self.known.push(port);
         }
         Ok(attached)
     }
 
-    /// Detaches a port and waits until both halves are closed.
+    /// The engine that sends for the ports of a receiving one.
+    fn sender(&self, receiver: EngineId) -> EngineId {
+        match self.layout {
+            Layout::RunToCompletion => receiver,
+            Layout::Pipeline => EngineId(self.seats.len().saturating_sub(1) as u16),
+        }
+    }
+
+    fn post(&self, engine: EngineId, command: Command<P>) {
+        if let Some(seat) = self.seats.get(engine.index()) {
+            seat.desk.post(command);
+        }
+    }
+
+    /// Detaches a port: lets what is under way come to its end, then waits until both halves are closed.
     ///
     /// # Errors
-    /// [`DetachError`].
+    /// [`DetachError`]. After [`DetachError::Late`] the port is no longer attached; the engine closes it when it
+    /// comes to it.
     pub fn detach(&mut self, port: PortId) -> Result<PortReport, DetachError> {
-        let at = self.attached.iter().position(|a| a.port == port);
-        let at = at.ok_or(DetachError::NotAttached { port })?;
-        let engine = self.attached.swap_remove(at).engine;
-        self.ask(engine, |answer| Command::Close(port, answer))?.ok_or(DetachError::NotAttached { port })
+        let not_attached = DetachError::NotAttached { port };
+        let at = self.attached.iter().position(|place| place.attached.port == port);
+        let place = self.attached.swap_remove(at.ok_or(not_attached)?);
+        let receiver = place.attached.engine;
+        let sender = self.sender(receiver);
+        if sender != receiver {
+            self.post(receiver, Command::Quiesce(port));
+            self.wait_empty(receiver, port, DRAIN)?;
+            self.ask(sender, |answer| Command::Close(port, answer))?;
+            self.wait_empty(receiver, port, PATIENCE)?;
+        }
+        self.ask(receiver, |answer| Command::Close(port, answer))?.ok_or(not_attached)
+    }
+
+    /// Waits until no engine has a frame of `port` any more, at most `bound`.
+    fn wait_empty(&self, receiver: EngineId, port: PortId, bound: Duration) -> Result<(), Late> {
+        let start = Instant::now();
+        loop {
+            let reports = self.ask(receiver, Command::Report)?;
+            let out = reports.iter().find(|r| r.port == port).map_or(0, |r| r.census.out);
+            if out == 0 || bound <= start.elapsed() {
+                return Ok(());
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Stops all engines: detaches every port, ends the threads. Counters stay readable.
     pub fn stop(&mut self) -> Vec<Result<PortReport, DetachError>> {
-        let ports: Vec<_> = self.attached.iter().map(|a| a.port).collect();
+        let ports: Vec<_> = self.attached().iter().map(|a| a.port).collect();
         let reports = ports.into_iter().map(|port| self.detach(port)).collect();
         self.end_threads();
         reports
@@ -365,7 +448,7 @@ impl<P: Port> Engines<P> {
             if PATIENCE <= start.elapsed() {
                 return Err(Late { engine, waited: PATIENCE });
             }
-            thread::sleep(Duration::from_micros(50));
+            thread::sleep(LOOK_AGAIN);
         }
         Ok(())
     }
@@ -393,8 +476,20 @@ impl<P: Port> Engines<P> {
 
     /// The ports attached now.
     #[must_use]
-    pub fn attached(&self) -> &[Attached] {
-        &self.attached
+    pub fn attached(&self) -> Vec<Attached> {
+        self.attached.iter().map(|place| place.attached).collect()
+    }
+
+    /// How the memory accounts stand: tables, SRAM, DRAM.
+    #[must_use]
+    pub fn accounts(&self) -> [Standing; 3] {
+        [self.published.standing(), self.sram.standing(), self.dram.standing()]
+    }
+
+    /// The scratch rings between engines.
+    #[must_use]
+    pub fn rings(&self) -> Vec<RingLevel> {
+        self.joints.iter().map(build::level).collect()
     }
 
     /// Counters of every engine and every port that was ever attached.
@@ -424,7 +519,9 @@ impl<P: Port> Engines<P> {
     /// The state of each engine.
     #[must_use]
     pub fn pulses(&self) -> Vec<(EngineId, Pulse)> {
-        let pulse = |(at, seat): (usize, &Seat<P>)| (EngineId(at as u16), seat.desk.panel.pulse());
+        let pulse = |(at, seat): (usize, &Seat<P>)| {
+            (EngineId(at as u16), Pulse { mail_waits: seat.desk.has_mail(), ..seat.desk.panel.pulse() })
+        };
         self.seats.iter().enumerate().map(pulse).collect()
     }
 
@@ -458,11 +555,6 @@ impl<P: Port> Engines<P> {
         self.events.try_iter()
     }
 
-    /// Whether mail waits for `engine` that it has not taken.
-    pub(crate) fn has_mail(&self, engine: EngineId) -> bool {
-        self.seats.get(engine.index()).is_some_and(|s| s.desk.has_mail())
-    }
-
     fn ask<T>(&self, engine: EngineId, question: impl FnOnce(Sender<T>) -> Command<P>) -> Result<T, Late> {
         let late = Late { engine, waited: PATIENCE };
         let seat = self.seats.get(engine.index()).ok_or(late)?;
@@ -475,26 +567,5 @@ impl<P: Port> Engines<P> {
 impl<P: Port> Drop for Engines<P> {
     fn drop(&mut self) {
         self.end_threads();
-    }
-}
-
-/// Starts an engine's thread and waits until it is pinned.
-fn spawn<P: Port, R: Role<P> + 'static>(
-    id: EngineId,
-    core: usize,
-    worker: Worker<P, R>,
-) -> Result<JoinHandle<()>, StartError> {
-    let (pinned, answer) = mpsc::channel();
-    let body = move || {
-        let ok = core_affinity::set_for_current(core_affinity::CoreId { id: core });
-        if pinned.send(ok).is_ok() && ok {
-            worker.run();
-        }
-    };
-    let thread = thread::Builder::new().name(format!("octroi-me{id}")).spawn(body);
-    let thread = thread.map_err(|source| StartError::Resource { engine: id, what: "thread", source })?;
-    match answer.recv() {
-        Ok(true) => Ok(thread),
-        _ => Err(StartError::Pin { engine: id, core }),
     }
 }

@@ -51,6 +51,10 @@ impl Default for Ledger {
 }
 
 impl Ledger {
+    /// What one takes of the SRAM account.
+    pub(crate) const BYTES: usize =
+        MAX_PORTS * size_of::<Counters>() + MAX_SLOTS * size_of::<TargetCounters>();
+
     /// Adds `n` to a port's counter. Only the owning engine may call this.
     #[inline]
     pub fn add(&self, port: PortId, counter: Counter, n: u64) {

@@ -35,6 +35,8 @@ pub struct Pulse {
     pub held: u64,
     /// The clock when its last round began.
     pub heartbeat: Nanos,
+    /// Whether its supervisor left it something to do that it has not taken yet.
+    pub mail_waits: bool,
     /// Processor time of its thread, as far as the host tells.
     pub cpu: Option<Duration>,
 }
@@ -108,6 +110,7 @@ impl Panel {
             batches: self.batches.load(Ordering::Relaxed),
             held: self.held.load(Ordering::Relaxed),
             heartbeat: Nanos::new(self.heartbeat.load(Ordering::Relaxed)),
+            mail_waits: false,
             cpu: cpu_time(self.thread.load(Ordering::Relaxed)),
         }
     }

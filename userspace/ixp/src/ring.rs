@@ -125,7 +125,7 @@ impl<T> Drop for Ring<T> {
         let tail = self.tail.0.load(Ordering::Acquire);
         while index != tail {
             // SAFETY: `head <= index < tail`, so this slot is filled and nobody has taken it; both halves are gone.
-            self.slot(index).with_mut(|slot| drop(unsafe { (*slot).assume_init_read() }));
+            self.slot(index).with_mut(|slot| drop(unsafe { slot.cast::<T>().read() }));
             index = index.wrapping_add(1);
         }
     }
@@ -152,7 +152,7 @@ impl<T> Producer<T> {
         self.ring.slot(self.tail).with_mut(|slot| {
             // SAFETY: `room` found `tail < head + capacity`, so the consumer is done with this slot, and this is
             // the only producer.
-            unsafe { (*slot).write(item) };
+            unsafe { slot.cast::<T>().write(item) };
         });
         self.tail = self.tail.wrapping_add(1);
     }
@@ -227,7 +227,7 @@ impl<T> Consumer<T> {
     fn read(&mut self) -> T {
         // SAFETY: `waiting` found `head < tail`, so the slot is filled; it is read once, as `head` moves past it,
         // and this is the only consumer.
-        let item = self.ring.slot(self.head).with_mut(|slot| unsafe { (*slot).assume_init_read() });
+        let item = self.ring.slot(self.head).with_mut(|slot| unsafe { slot.cast::<T>().read() });
         self.head = self.head.wrapping_add(1);
         item
     }
@@ -306,8 +306,7 @@ impl<T> Level<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests;
-
-#[cfg(all(test, loom))]
+#[cfg(test)]
 mod interleavings;
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,14 @@ pub enum SpecError {
         /// The greatest value.
         limit: usize,
     },
+    /// A limit must be a power of two.
+    #[error("{what} is {given}, which is not a power of two")]
+    NoPowerOfTwo {
+        /// Which limit.
+        what: &'static str,
+        /// Its value.
+        given: usize,
+    },
 }
 
 impl EngineSpec {
@@ -120,7 +128,11 @@ impl Limits {
         };
         within("batch", self.batch, 1, 1024)?;
         within("backlog_frames", self.backlog_frames, 1, 1 << 16)?;
-        within("scratch_slots", self.scratch_slots, 2, 1 << 16)
+        within("scratch_slots", self.scratch_slots, 2, 1 << 16)?;
+        if !self.scratch_slots.is_power_of_two() {
+            return Err(SpecError::NoPowerOfTwo { what: "scratch_slots", given: self.scratch_slots });
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +148,9 @@ mod tests {
         assert_eq!(spec.check(), Err(SpecError::NoSuchCore { core: 99_999 }));
         let limits = Limits { batch: 0, ..Limits::default() };
         let error = SpecError::Limit { what: "batch", given: 0, least: 1, limit: 1024 };
+        assert_eq!(limits.check(), Err(error));
+        let limits = Limits { scratch_slots: 1000, ..Limits::default() };
+        let error = SpecError::NoPowerOfTwo { what: "scratch_slots", given: 1000 };
         assert_eq!(limits.check(), Err(error));
     }
 }

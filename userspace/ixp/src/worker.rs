@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Rounds without a packet after which an adaptive engine blocks.
-pub const EMPTY_ROUNDS: u32 = 64;
+pub(crate) const EMPTY_ROUNDS: u32 = 64;
 
 /// How soon an engine with unsent frames looks again, if nothing else wakes it.
 const PENDING_WAIT: Duration = Duration::from_millis(1);
@@ -32,7 +32,7 @@ const PENDING_WAIT: Duration = Duration::from_millis(1);
 pub enum Idle {
     /// Look again at once. The core is fully used; it must not be one that also serves interrupts.
     Busy,
-    /// After [`EMPTY_ROUNDS`] empty rounds block until a port or another engine has something.
+    /// After 64 empty rounds block until a port or another engine has something.
     Adaptive,
     /// Block after every empty round.
     Sleep,

@@ -266,6 +266,11 @@ impl Receive for MemoryRx {
         Some(self.bell.fd())
     }
 
+    fn memory_bytes(&self) -> u64 {
+        let Geometry { chunk, frames } = self.umem.geometry();
+        u64::from(chunk) * u64::from(frames)
+    }
+
     fn losses(&self) -> RxLosses {
         RxLosses {
             ring_full: self.shared.ring_full.load(Ordering::Relaxed),
@@ -340,9 +345,12 @@ impl FarEnd {
 
     /// Takes at most `max` packets that the port sent, in order, and returns how many.
     pub fn collect(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
-        for taken in 0..max {
-            let Some(frame) = self.sent.pop() else { return taken };
+        let mut taken = 0;
+        while taken < max
+            && let Some(frame) = self.sent.pop()
+        {
             each(frame.bytes());
+            taken += 1;
             if frame.umem() == self.umem {
                 // The ring holds as many as can be under way: the transmit ring is no larger. Were it full, the
                 // frame would be dropped here and reclaimed as an orphan.
@@ -351,7 +359,11 @@ impl FarEnd {
                 }
             }
         }
-        max
+        if taken != 0 {
+            // The receiving half may sleep for want of empty frames.
+            self.bell.ring();
+        }
+        taken
     }
 
     /// Empty frames that the port has waiting for packets.

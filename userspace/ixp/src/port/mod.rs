@@ -126,6 +126,11 @@ pub trait Receive: Send + 'static {
     /// Becomes readable when frames wait; `None` if the port never waits (a file, memory).
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Bytes of packet memory behind the port; chunks of 2048 unless it says otherwise.
+    fn memory_bytes(&self) -> u64 {
+        u64::from(self.census().frames) * 2048
+    }
+
     /// Losses before the engine, since start.
     fn losses(&self) -> RxLosses;
 

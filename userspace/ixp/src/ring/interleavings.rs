@@ -1,6 +1,7 @@
 //! Every interleaving of a ring's two halves, and of falling asleep with being woken, under loom.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p ixp --lib --release interleavings`.
+#![cfg(loom)]
 use loom::thread;
 
 use super::*;

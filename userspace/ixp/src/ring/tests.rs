@@ -1,4 +1,5 @@
 //! Scratch rings against a `VecDeque`, at the end of the index space, and across threads.
+#![cfg(not(loom))]
 use std::{collections::VecDeque, sync::Arc as StdArc, thread};
 
 use proptest::prelude::*;

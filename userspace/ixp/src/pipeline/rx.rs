@@ -1,0 +1,167 @@
+//! The receiving engine: takes packets from all ports and shares them out among the microengines, flow by flow.
+//!
+//! It judges nothing. It also takes every frame that is done with back to its port, because the receiving half is
+//! the only one that can receive into it again.
+use std::sync::Arc;
+
+use abi::rxmeta::RxMeta;
+
+use super::{Outlet, flow};
+use crate::{
+    clock::Nanos,
+    counter::Counter,
+    engine::{Inbox, Limits},
+    frame::Frame,
+    panel::Panel,
+    port::{Port, PortError, PortId, Receive},
+    prefetch,
+    ring::Consumer,
+    role::{AlwaysReady, Command, Failure, PortReport, PortState, Role, Turn},
+    tables::{Generation, Reader},
+    wakeup::PollSet,
+};
+
+/// Batches of frames taken back from one ring in a round: more than a round can free, so that none piles up.
+pub(super) const TAKE_BACK: usize = 4;
+
+pub(crate) struct RxEngine<P: Port> {
+    pub(crate) inboxes: Vec<Inbox<P::Rx>>,
+    pub(crate) outlets: Vec<Outlet<Frame>>,
+    pub(crate) freed: Vec<Consumer<Frame>>,
+    pub(crate) tables: Reader,
+    pub(crate) panel: Arc<Panel>,
+    pub(crate) limits: Limits,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl<P: Port> RxEngine<P> {
+    /// Gives frames that the others are done with back to their ports.
+    fn take_back(&mut self) -> usize {
+        let mut count = 0;
+        for ring in &mut self.freed {
+            count += ring.pop_burst(&mut self.frames, self.limits.batch * TAKE_BACK);
+            for frame in self.frames.drain(..) {
+                recycle::<P>(&mut self.inboxes, frame);
+            }
+        }
+        count
+    }
+
+    /// Receives one batch from a port and stages it for the microengines.
+    fn share_out(&mut self, at: usize) -> usize {
+        let Self { inboxes, outlets, tables, panel, limits, frames, failures, .. } = self;
+        let Some(inbox) = inboxes.get_mut(at) else { return 0 };
+        let received = inbox.receive(frames, limits.batch, failures);
+        if received == 0 {
+            return 0;
+        }
+        let port = inbox.rx.id();
+        panel.ledger.add(port, Counter::Rx, received as u64);
+        let config = tables.newest().tables().ports.get(port);
+        for frame in frames.iter() {
+            prefetch::read(frame.as_ptr().wrapping_sub(RxMeta::SIZE));
+        }
+        let count = outlets.len();
+        for frame in frames.drain(..) {
+            let nth = if count == 1 { 0 } else { flow::share(flow::hash(&frame, config), count) };
+            if let Some(outlet) = outlets.get_mut(nth) {
+                outlet.stage(frame);
+            }
+        }
+        received
+    }
+
+    /// Hands the staged packets over; what does not fit is dropped.
+    fn hand_over(&mut self) {
+        let Self { inboxes, outlets, panel, .. } = self;
+        for outlet in outlets {
+            outlet.flush(|frame| {
+                panel.ledger.add(frame.port(), Counter::ScratchRingFull, 1);
+                recycle::<P>(inboxes, frame);
+            });
+        }
+    }
+
+    fn reports(&self) -> Vec<PortReport> {
+        self.inboxes.iter().map(Inbox::report).collect()
+    }
+
+    fn close(&mut self, port: PortId) -> Option<PortReport> {
+        let at = self.inboxes.iter().position(|i| i.rx.id() == port)?;
+        let mut inbox = self.inboxes.swap_remove(at);
+        inbox.refill(&mut self.failures);
+        Some(inbox.report())
+    }
+}
+
+/// Gives a frame to its port; one of a port that is closed is dropped.
+#[inline]
+fn recycle<P: Port>(inboxes: &mut [Inbox<P::Rx>], frame: Frame) {
+    let home = frame.port();
+    if let Some(inbox) = inboxes.iter_mut().find(|i| i.rx.id() == home) {
+        inbox.rx.recycle(frame);
+    }
+}
+
+impl<P: Port> Role<P> for RxEngine<P> {
+    fn refresh(&mut self) -> Generation {
+        self.tables.newest().generation()
+    }
+
+    fn newest(&self) -> Generation {
+        self.tables.peek()
+    }
+
+    fn turn(&mut self, _: Nanos) -> Turn {
+        let mut moved = self.take_back();
+        for at in 0..self.inboxes.len() {
+            moved += self.share_out(at);
+            self.hand_over();
+        }
+        for inbox in &mut self.inboxes {
+            inbox.refill(&mut self.failures);
+        }
+        // Packets that wait in the rings it fills are counted by those who read them.
+        Turn { moved, held: 0 }
+    }
+
+    fn obey(&mut self, command: Command<P>) {
+        match command {
+            Command::Add { rx: Some(rx), .. } => self.inboxes.push(Inbox::new(rx)),
+            Command::Quiesce(port) => {
+                self.inboxes.iter_mut().filter(|i| i.rx.id() == port).for_each(Inbox::quiesce);
+            }
+            // Whoever asked may have given up waiting; the answer is then nobody's.
+            Command::Close(port, answer) => _ = answer.send(self.close(port)),
+            Command::Report(answer) => _ = answer.send(self.reports()),
+            Command::Add { .. } | Command::Stop => {}
+        }
+    }
+
+    fn work_waits(&self) -> bool {
+        self.freed.iter().any(|ring| !ring.is_empty())
+    }
+
+    fn is_pending(&self) -> bool {
+        false
+    }
+
+    fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady> {
+        for inbox in self.inboxes.iter().filter(|i| i.state == PortState::Running) {
+            set.add(inbox.rx.fd().ok_or(AlwaysReady)?);
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, nth: usize) {
+        let mut running = self.inboxes.iter_mut().filter(|i| i.state == PortState::Running);
+        if let Some(inbox) = running.nth(nth) {
+            inbox.fail(PortError::Gone, &mut self.failures);
+        }
+    }
+
+    fn failures(&mut self, each: &mut dyn FnMut(Failure)) {
+        self.failures.drain(..).for_each(each);
+    }
+}
