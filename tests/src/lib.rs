@@ -3,4 +3,5 @@
 //! The tests themselves are the files of `tests/tests/`, named by the row of the test plan that they prove.
 #![deny(unsafe_code)]
 
+pub mod fixture;
 pub mod lab;

@@ -35,11 +35,15 @@ pub struct Stuck;
 pub struct Slot(*mut RxMeta);
 
 impl Slot {
-    /// The slot of `ctx`, if metadata is there.
+    /// The slot of `ctx`, if exactly our metadata is there: a driver's own would stand between it and the packet.
+    ///
+    /// Metadata comes in units of four bytes. An equality would be cheaper to write; the verifier learns only from
+    /// inequalities.
     #[inline(always)]
     pub fn of(ctx: &XdpContext) -> Option<Self> {
         let (meta, data) = (ctx.metadata(), ctx.data());
-        if meta + RxMeta::SIZE > data { None } else { Some(Self(meta as *mut RxMeta)) }
+        let (ends, next) = (meta + RxMeta::SIZE, meta + RxMeta::SIZE + 4);
+        if ends > data || next <= data { None } else { Some(Self(meta as *mut RxMeta)) }
     }
 
     /// What a header program left: its class and generation, or [`CLASS_NONE`] and 0.

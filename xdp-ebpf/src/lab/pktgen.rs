@@ -5,8 +5,8 @@
 //! check says if it is not. What the n-th frame looks like stands in `abi::pktgen`, and the twin of this program
 //! that the test compares it with is `octroi-bench`'s `traffic::plan`.
 use abi::pktgen::{
-    Config, Cursor, FlowHeader, MAGIC, MAX_PATTERN, MAX_SIZES, STAMP_LEN, Size, Stamp, l3_checksum, shape,
-    tcp_checksum, udp_checksum,
+    Config, Cursor, FlowHeader, MAGIC, MAX_LOOKS, MAX_PATTERN, MAX_SIZES, STAMP_LEN, Size, Stamp,
+    l3_checksum, shape, tcp_checksum, udp_checksum,
 };
 use aya_ebpf::{
     bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
@@ -69,12 +69,10 @@ fn next_frame(ctx: &XdpContext) -> Option<()> {
     let cursor = GEN_CURSOR.get_ptr_mut(0)?;
     // SAFETY: the kernel's pointer to the only value; runs do not overlap (see the map).
     let cursor = unsafe { &mut *cursor };
-    let now_ns = if config.interval_q == 0 {
-        // SAFETY: the helper takes nothing and reads a clock.
-        unsafe { bpf_ktime_get_ns() }
-    } else {
-        0
-    };
+    let now_ns = if config.interval_q == 0 { clock_ns() } else { 0 };
+    if config.waits != 0 {
+        wait_until(cursor.due_ns());
+    }
     let (stamp, at) = cursor.next(config, now_ns);
     let size = &config.sizes[usize::from(config.pattern[at as usize % MAX_PATTERN]) % MAX_SIZES];
     let flow = GEN_FLOWS.get(stamp.flow)?;
@@ -95,6 +93,24 @@ fn next_frame(ctx: &XdpContext) -> Option<()> {
         14 => write::<14>(ctx, flow, &stamp, size),
         _ => None,
     }
+}
+
+/// Spins until `due_ns`, or until it has looked often enough.
+///
+/// User space cannot pace live frames finer than its calls, each of which sets up a page pool.
+#[inline(always)]
+fn wait_until(due_ns: u64) {
+    for _ in 0..MAX_LOOKS {
+        if due_ns <= clock_ns() {
+            return;
+        }
+    }
+}
+
+#[inline(always)]
+fn clock_ns() -> u64 {
+    // SAFETY: the helper takes nothing and reads a clock.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Cuts the template to the frame's size; the kernel restores it for the next frame.
