@@ -569,3 +569,6 @@ impl<P: Port> Drop for Engines<P> {
         self.end_threads();
     }
 }
+
+#[cfg(test)]
+mod tests;

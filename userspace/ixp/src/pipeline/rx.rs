@@ -49,7 +49,7 @@ impl<P: Port> RxEngine<P> {
     }
 
     /// Receives one batch from a port and stages it for the microengines.
-    fn share_out(&mut self, at: usize) -> usize {
+    pub(super) fn share_out(&mut self, at: usize) -> usize {
         let Self { inboxes, outlets, tables, panel, limits, frames, failures, .. } = self;
         let Some(inbox) = inboxes.get_mut(at) else { return 0 };
         let received = inbox.receive(frames, limits.batch, failures);
@@ -73,7 +73,7 @@ impl<P: Port> RxEngine<P> {
     }
 
     /// Hands the staged packets over; what does not fit is dropped.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         let Self { inboxes, outlets, panel, .. } = self;
         for outlet in outlets {
             outlet.flush(|frame| {
