@@ -34,7 +34,8 @@ pub(crate) fn cargo() -> Command {
 /// The command as a person would type it.
 #[must_use]
 pub(crate) fn typed(command: &Command) -> String {
-    let set = command.get_envs().filter_map(|(name, value)| {
+    // PATH is only ever extended by what `cargo install` fills, which is on everybody's PATH.
+    let set = command.get_envs().filter(|(name, _)| *name != "PATH").filter_map(|(name, value)| {
         Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
     });
     let program = command.get_program().to_string_lossy();

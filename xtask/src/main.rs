@@ -59,6 +59,8 @@ enum Task {
     Lint,
     /// Lints and tests, no skip allowed.
     Ci,
+    /// Write the man pages and completions of `octroi` below the target directory.
+    Man,
     /// Which rows of SPECIFICATION.md have a test or a record, and which are pending.
     Ids {
         /// Write the status column.
@@ -100,6 +102,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Tidy => task::tidy::run(&repo),
         Task::Lint => task::lint::run(&repo, install),
         Task::Ci => task::ci::run(&repo),
+        Task::Man => task::man::run(&repo),
         Task::Ids { bless } => task::ids::run(&repo, if bless { Bless::Write } else { Bless::Read }),
     }
 }

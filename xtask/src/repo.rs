@@ -55,6 +55,16 @@ impl Repo {
         self.target.join("pure")
     }
 
+    /// A directory of files that are made, not built.
+    pub(crate) fn generated(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
+    /// Target directory of the builds under `--cfg loom`: every crate in it is another one.
+    pub(crate) fn loom_target(&self) -> PathBuf {
+        self.target.join("loom")
+    }
+
     /// Where tests note what they could not run.
     pub(crate) fn skips(&self) -> PathBuf {
         self.target.join("skips.txt")

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod ids;
 pub(crate) mod lint;
 pub(crate) mod load;
+pub(crate) mod man;
 pub(crate) mod pure;
 pub(crate) mod setup;
 pub(crate) mod test;

@@ -27,6 +27,9 @@ const SKIPS: &str = "OCTROI_SKIPS";
 /// The program that cargo puts before a test program: it lets libtest on a stable toolchain report times.
 const RUNNER: &str = "env RUSTC_BOOTSTRAP=1";
 
+/// Preemptions that loom explores where time is short; most orderings that go wrong need no more.
+const LOOM_PREEMPTIONS: &str = "3";
+
 /// How much is tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
@@ -98,6 +101,7 @@ fn whole(
     let mut command = cargo_test(repo);
     command.args(["--workspace", "--doc"]);
     tested(phases, "documentation tests", command, tally, problems)?;
+    tested(phases, "interleavings, by loom", loom(repo, scale), tally, problems)?;
     if let Err(error) = phases.time("wasm32 and bpf builds", || pure::run(repo, compiler)) {
         problems.push(format!("{error:#}"));
     }
@@ -105,6 +109,17 @@ fn whole(
         deep::more(repo, phases, tally, problems)?;
     }
     Ok(())
+}
+
+/// The rings and wake-ups, in every interleaving that the scale asks for.
+fn loom(repo: &Repo, scale: &Scale) -> Command {
+    let mut command = cargo_test(repo);
+    command.args(["-p", "ixp", "--lib"]).arg("--target-dir").arg(repo.loom_target()).arg("interleavings");
+    command.env("RUSTFLAGS", "--cfg loom");
+    if *scale == Scale::Run {
+        command.env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS);
+    }
+    command
 }
 
 fn cargo_test(repo: &Repo) -> Command {
