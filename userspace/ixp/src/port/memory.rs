@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Bytes before the packet in each chunk: what AF_XDP keeps free, and room for metadata.
-const HEADROOM: u64 = 256 + 16;
+pub(super) const HEADROOM: u64 = 256 + 16;
 
 /// How a memory port is made.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 //! cores (layout `pipeline`) or on one (`run-to-completion`); what the sending half gets back from the wire travels
 //! to the receiving half inside the port, so no engine ever sees a completed frame.
 pub mod memory;
+pub mod source;
 
 use std::{fmt, os::fd::BorrowedFd};
 
