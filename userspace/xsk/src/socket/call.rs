@@ -29,6 +29,8 @@ pub enum Call {
     DeviceOffloads,
     /// `ioctl(SIOCETHTOOL)`, `ETHTOOL_SFLAGS`
     SetDeviceOffloads,
+    /// `mmap`, to see whether what the next two calls map has room.
+    Reserve,
     /// `socket(AF_XDP)`, `mmap` and `setsockopt(XDP_UMEM_REG)` and its two rings, by libxdp.
     CreateUmem,
     /// `setsockopt` and `mmap` of the two rings, then `bind`, by libxdp.
@@ -68,6 +70,7 @@ impl Call {
             Self::DeviceChannels => "ioctl(ETHTOOL_GCHANNELS)",
             Self::DeviceOffloads => "ioctl(ETHTOOL_GFLAGS)",
             Self::SetDeviceOffloads => "ioctl(ETHTOOL_SFLAGS)",
+            Self::Reserve => "mmap",
             Self::CreateUmem => "socket(AF_XDP) and setsockopt(XDP_UMEM_REG)",
             Self::Bind => "mmap of the rings and bind(AF_XDP)",
             Self::CloseOnExec => "fcntl(FD_CLOEXEC)",

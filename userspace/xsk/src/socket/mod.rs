@@ -165,9 +165,12 @@ impl XskPort {
         // All that can fail without a socket comes before it.
         let cut = umem::register(config)?;
         let returns = ring((config.frames as usize).next_power_of_two())?;
+        let ifindex = device.index();
+        // libxdp needs a descriptor for a moment, and reports its absence as another error: there is one now.
+        drop(device);
         let bound = bind::bind(config, &cut.memory)?;
         let granted = Granted {
-            ifindex: device.index(),
+            ifindex,
             queue: config.queue,
             mode: bound.mode,
             tx_budget: bound.tx_budget,

@@ -155,6 +155,32 @@ fn get_option<T>(
     .map_err(|errno| CallError::new(call, errno))
 }
 
+/// Address space that nothing uses yet; given back when dropped.
+pub(crate) struct Reservation {
+    start: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Reserves `bytes` of address space, and a mapping of its own for it.
+    pub(crate) fn new(bytes: usize) -> Result<Self, CallError> {
+        let refused = |errno| CallError::new(Call::Reserve, errno);
+        fault::enter(Call::Reserve).map_err(refused)?;
+        // Shared: the kernel must not merge it with a neighbour, as it would not merge what comes in its place.
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: asks for fresh memory, at no fixed place.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED { Err(refused(Errno::last())) } else { Ok(Self { start, bytes }) }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and its address was given to nobody.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}
+
 /// Makes one call of the C library, which says by -1 that it failed.
 #[inline]
 fn make<T: ErrnoSentinel + PartialEq>(call: Call, function: impl FnOnce() -> T) -> Result<(), Errno> {

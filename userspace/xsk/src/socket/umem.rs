@@ -24,6 +24,7 @@ use super::{
     call::{Call, CallError},
     config::QueueConfig,
     fault,
+    syscall::Reservation,
 };
 
 /// A registered region, cut for the two halves of a port.
@@ -70,6 +71,7 @@ unsafe impl Sync for Part {}
 
 /// Maps, registers and cuts the memory that `config` asks for.
 pub(crate) fn register(config: &QueueConfig) -> Result<Cut, OpenError> {
+    see_that_mappings_fit(config)?;
     let (memory, descs) = create(config)?;
     let base = base(&memory, &descs).ok_or_else(|| CallError::new(Call::CreateUmem, Errno::EINVAL))?;
     let part = |from: u32, frames: u32| {
@@ -85,6 +87,20 @@ pub(crate) fn register(config: &QueueConfig) -> Result<Cut, OpenError> {
         copies => Some(part(config.frames, copies)?),
     };
     Ok(Cut { receiving, copies, descs, start: base.addr().get(), memory })
+}
+
+/// Maps what libxdp is going to map, and lets go of it.
+///
+/// libxdp 1.6 forgets a mapping, and with it an open socket, if the memory for the next one is refused. With this
+/// that refusal comes here, where nothing is open yet.
+fn see_that_mappings_fit(config: &QueueConfig) -> Result<(), CallError> {
+    const PAGE: usize = 4096;
+    let ring = config.ring as usize;
+    // Each ring has its indices on a page at most, then 8-byte addresses or 16-byte descriptors.
+    let rings = [8, 8, 16, 16].map(|slot| PAGE + (ring * slot).next_multiple_of(PAGE));
+    let umem = usize::try_from(config.umem_bytes()).unwrap_or(usize::MAX);
+    let all = rings.into_iter().chain([umem]).map(Reservation::new);
+    all.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 fn create(config: &QueueConfig) -> Result<(xsk_rs::Umem, Box<[FrameDesc]>), CallError> {
