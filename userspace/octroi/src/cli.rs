@@ -10,7 +10,7 @@ use crate::verb::{self, Outcome};
 /// Start, stop and look into Octroi, the AF_XDP dataplane.
 #[derive(Debug, Parser)]
 #[command(name = "octroi", version, propagate_version = true, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -19,25 +19,25 @@ pub struct Cli {
 
 /// What every verb takes.
 #[derive(Clone, Debug, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Which daemon, by its instance name [default: main].
     #[arg(long, global = true, value_name = "NAME")]
-    pub instance: Option<InstanceName>,
+    pub(crate) instance: Option<InstanceName>,
     /// Directory of sockets and logs [default: $OCTROI_RUN_DIR, else /run/octroi].
     #[arg(long, global = true, value_name = "DIR", hide = true)]
-    pub run_dir: Option<PathBuf>,
+    pub(crate) run_dir: Option<PathBuf>,
 }
 
 impl Global {
     /// The instance that was named, or `main`.
     #[must_use]
-    pub fn instance(&self) -> InstanceName {
+    pub(crate) fn instance(&self) -> InstanceName {
         self.instance.clone().unwrap_or_default()
     }
 
     /// Where sockets and logs are.
     #[must_use]
-    pub fn run_dir(&self) -> RunDir {
+    pub(crate) fn run_dir(&self) -> RunDir {
         RunDir::resolve(self.run_dir.as_deref(), std::env::var_os(RUN_DIR_VARIABLE))
     }
 }
@@ -62,7 +62,7 @@ impl Cli {
     ///
     /// # Errors
     /// What went wrong, for people.
-    pub fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self) -> Result<Outcome> {
         let global = &self.global;
         match self.verb {
             Verb::Up(up) => up.run(global),

@@ -15,7 +15,7 @@ use crate::cli::Global;
 ///
 /// # Errors
 /// Says how to start it where there is none.
-pub fn connect(global: &Global) -> Result<Connection> {
+pub(crate) fn connect(global: &Global) -> Result<Connection> {
     try_connect(global)?.with_context(|| {
         let instance = global.instance();
         format!("no daemon of instance {instance} runs; start it with `octroi --instance {instance} up --config FILE`")
@@ -26,7 +26,7 @@ pub fn connect(global: &Global) -> Result<Connection> {
 ///
 /// # Errors
 /// If there is one but it may not be asked.
-pub fn try_connect(global: &Global) -> Result<Option<Connection>> {
+pub(crate) fn try_connect(global: &Global) -> Result<Option<Connection>> {
     match Connection::open(&global.run_dir().socket(&global.instance()), DEFAULT_TIMEOUT) {
         Ok(connection) => Ok(Some(connection)),
         Err(ConnectError::NoDaemon { .. }) => Ok(None),
@@ -41,9 +41,10 @@ pub fn try_connect(global: &Global) -> Result<Option<Connection>> {
 ///
 /// # Errors
 /// If there is neither.
-pub fn program() -> Result<Command> {
+pub(crate) fn program() -> Result<Command> {
     let beside = env::current_exe().context("finding this program")?.with_file_name("octroid");
-    let found = if beside.is_file() { Some(beside) } else { in_path("octroid", env::var_os("PATH").as_deref()) };
+    let found =
+        if beside.is_file() { Some(beside) } else { in_path("octroid", env::var_os("PATH").as_deref()) };
     match found {
         Some(path) => Ok(Command::new(path)),
         None => bail!("octroid is neither beside octroi nor in PATH; `cargo xtask build` makes both"),

@@ -3,7 +3,7 @@ use std::fmt;
 
 /// Rows of cells under a heading.
 #[derive(Debug)]
-pub struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     heading: [&'static str; N],
     rows: Vec<[String; N]>,
 }
@@ -11,12 +11,12 @@ pub struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// An empty table.
     #[must_use]
-    pub fn new(heading: [&'static str; N]) -> Self {
+    pub(crate) fn new(heading: [&'static str; N]) -> Self {
         Self { heading, rows: Vec::new() }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
 
@@ -52,7 +52,7 @@ impl<const N: usize> fmt::Display for Table<N> {
 
 /// A number with its thousands apart.
 #[must_use]
-pub fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -73,7 +73,10 @@ mod tests {
         let mut table = Table::new(["name", "packets"]);
         table.row(["rx".into(), thousands(1_234_567)]);
         table.row(["delivered".into(), thousands(7)]);
-        assert_eq!(table.to_string(), "  name         packets\n  rx         1 234 567\n  delivered          7\n");
+        assert_eq!(
+            table.to_string(),
+            "  name         packets\n  rx         1 234 567\n  delivered          7\n"
+        );
     }
 
     #[test]
@@ -84,6 +87,6 @@ mod tests {
     #[test]
     fn thousands_are_apart() {
         let cases = [(0, "0"), (999, "999"), (1000, "1 000"), (12_345_678, "12 345 678")];
-        cases.map(|(number, text)| assert_eq!(thousands(number), text));
+        cases.into_iter().for_each(|(number, text)| assert_eq!(thousands(number), text));
     }
 }

@@ -9,7 +9,7 @@ use crate::daemon;
 
 /// Judge a configuration file: file, line, key and what was expected for every mistake.
 #[derive(Debug, Args)]
-pub struct CheckConfig {
+pub(crate) struct CheckConfig {
     /// The configuration file.
     file: PathBuf,
     /// Print JSON instead of text.
@@ -22,7 +22,7 @@ impl CheckConfig {
     ///
     /// # Errors
     /// If `octroid` cannot be run.
-    pub fn run(&self) -> Result<Outcome> {
+    pub(crate) fn run(&self) -> Result<Outcome> {
         let mut command = daemon::program()?;
         command.arg("--check").arg(&self.file);
         if self.json {

@@ -8,7 +8,7 @@ use crate::cli::Cli;
 
 /// Print the completion script of a shell.
 #[derive(Debug, Args)]
-pub struct Completions {
+pub(crate) struct Completions {
     /// The shell.
     shell: Shell,
 }
@@ -18,7 +18,7 @@ impl Completions {
     ///
     /// # Errors
     /// If standard output does not take it.
-    pub fn run(&self) -> Result<Outcome> {
+    pub(crate) fn run(&self) -> Result<Outcome> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "octroi", &mut script);
         print(&String::from_utf8_lossy(&script))?;

@@ -15,7 +15,7 @@ use crate::{cli::Global, daemon, table::Table};
 ///
 /// A running daemon is asked; where none runs, `octroid --doctor` looks.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     #[command(flatten)]
     form: Form,
     /// With no daemon running: look at the interfaces of this configuration too.
@@ -31,7 +31,7 @@ impl Doctor {
     ///
     /// # Errors
     /// If neither a daemon nor `octroid` answers.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         let Some(mut connection) = daemon::try_connect(global)? else { return self.without_daemon() };
         let pages = connection.pages::<request::Doctor>()?;
         let rows: Vec<DoctorRow> = pages.into_iter().flat_map(|page| page.rows).collect();

@@ -8,7 +8,7 @@ use crate::{cli::Global, daemon};
 
 /// Stop the daemon: detach, unpin, leave the interface as it was.
 #[derive(Debug, Args)]
-pub struct Down {
+pub(crate) struct Down {
     /// Refuse unless this interface is served: guards against stopping another instance.
     #[arg(long, value_name = "IFACE")]
     iface: Option<String>,
@@ -25,7 +25,7 @@ impl Down {
     ///
     /// # Errors
     /// If there is none, it may not be told, or it serves another interface.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         if self.crashed {
             return self.clean(global);
         }

@@ -9,7 +9,7 @@ use crate::cli::Cli;
 
 /// Write the manual pages.
 #[derive(Debug, Args)]
-pub struct Man {
+pub(crate) struct Man {
     /// The directory to write them to; made if missing.
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
@@ -20,7 +20,7 @@ impl Man {
     ///
     /// # Errors
     /// If the directory cannot be written.
-    pub fn run(&self) -> Result<Outcome> {
+    pub(crate) fn run(&self) -> Result<Outcome> {
         let write = || {
             fs::create_dir_all(&self.output)?;
             clap_mangen::generate_to(Cli::command(), &self.output)

@@ -5,20 +5,20 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-pub mod check_config;
-pub mod completions;
-pub mod doctor;
-pub mod down;
-pub mod man;
-pub mod stats;
-pub mod status;
-pub mod target;
-pub mod top;
-pub mod up;
+pub(crate) mod check_config;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod man;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod target;
+pub(crate) mod top;
+pub(crate) mod up;
 
 /// What a verb found: decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Done, all is well.
     Well,
     /// Done, and what was looked at is not well.
@@ -27,7 +27,7 @@ pub enum Outcome {
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Form {
+pub(crate) struct Form {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -38,14 +38,14 @@ impl Form {
     ///
     /// # Errors
     /// If standard output does not take it. A reader who has seen enough and closed the pipe is no error.
-    pub fn print<T: Serialize>(self, answer: &T, people: impl FnOnce(&T) -> String) -> Result<()> {
+    pub(crate) fn print<T: Serialize>(self, answer: &T, people: impl FnOnce(&T) -> String) -> Result<()> {
         let text = if self.json { serde_json::to_string(answer)? + "\n" } else { people(answer) };
         print(&text)
     }
 
     /// Whether programs read the answer.
     #[must_use]
-    pub fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.json
     }
 }
@@ -54,7 +54,7 @@ impl Form {
 ///
 /// # Errors
 /// As [`Form::print`].
-pub fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing to standard output"),

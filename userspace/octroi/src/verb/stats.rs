@@ -12,7 +12,7 @@ use crate::{
 
 /// Show every counter of a running daemon.
 #[derive(Debug, Args)]
-pub struct Stats {
+pub(crate) struct Stats {
     #[command(flatten)]
     form: Form,
     /// Leave out what has not moved.
@@ -28,7 +28,7 @@ impl Stats {
     ///
     /// # Errors
     /// If no daemon answers.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         let pages = daemon::connect(global)?.pages::<GetStats>()?;
         let wanted = |row: &StatRow| {
             (!self.moved || row.value != 0) && self.part.as_deref().is_none_or(|part| row.name.contains(part))

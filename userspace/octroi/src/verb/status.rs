@@ -12,7 +12,7 @@ use crate::{
 
 /// Show what a running daemon serves, and its books.
 #[derive(Debug, Args)]
-pub struct Show {
+pub(crate) struct Show {
     #[command(flatten)]
     form: Form,
 }
@@ -22,7 +22,7 @@ impl Show {
     ///
     /// # Errors
     /// If no daemon answers.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         let status = daemon::connect(global)?.status()?;
         self.form.print(&status, text)?;
         let served = status.interfaces.iter().all(|row| row.state == "served");
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn durations_have_two_places() {
         let cases = [(7, "7 ms"), (1_250, "1.2 s"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min")];
-        cases.map(|(ms, text)| assert_eq!(duration(ms), text));
+        cases.into_iter().for_each(|(ms, text)| assert_eq!(duration(ms), text));
     }
 
     fn example() -> Status {

@@ -11,7 +11,7 @@ use crate::{cli::Global, daemon, table::Table};
 
 /// Register, release and list builtin targets.
 #[derive(Debug, Subcommand)]
-pub enum Target {
+pub(crate) enum Target {
     /// Register a target under a tuple.
     Add(Add),
     /// Release a tuple.
@@ -22,7 +22,7 @@ pub enum Target {
 
 /// Register a target under a tuple.
 #[derive(Debug, Args)]
-pub struct Add {
+pub(crate) struct Add {
     /// echo or sink.
     kind: TargetKind,
     /// tcp, udp, sctp, dccp or udplite.
@@ -39,14 +39,14 @@ pub struct Add {
 
 /// Release a tuple.
 #[derive(Debug, Args)]
-pub struct Remove {
+pub(crate) struct Remove {
     /// The number that `add` printed.
     tuple: u16,
 }
 
 /// List registered targets.
 #[derive(Debug, Args)]
-pub struct List {
+pub(crate) struct List {
     #[command(flatten)]
     form: Form,
 }
@@ -56,7 +56,7 @@ impl Target {
     ///
     /// # Errors
     /// If no daemon answers, or it refuses.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         let mut daemon = daemon::connect(global)?;
         match self {
             Self::Add(add) => {

@@ -31,7 +31,7 @@ const READY: &[u8] = b"ready\n";
 /// What it says goes to octroid.log in the instance's directory; if it does not get ready, that is printed here and the
 /// exit status is 1.
 #[derive(Debug, Args)]
-pub struct Up {
+pub(crate) struct Up {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
@@ -51,11 +51,13 @@ impl Up {
     ///
     /// # Errors
     /// If it runs already, cannot be started, or does not get ready.
-    pub fn run(&self, global: &Global) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         let instance = global.instance();
         if let Some(mut running) = daemon::try_connect(global)? {
             let pid = running.status()?.head.pid;
-            bail!("instance {instance} runs already (pid {pid}); `octroi --instance {instance} down` stops it");
+            bail!(
+                "instance {instance} runs already (pid {pid}); `octroi --instance {instance} down` stops it"
+            );
         }
         let run_dir = global.run_dir();
         let directory = run_dir.of(&instance);
@@ -63,10 +65,12 @@ impl Up {
         let log_path = run_dir.log(&instance);
         let (log, begin) = open_log(&log_path)?;
         let (ours, theirs) = readiness_pipe()?;
-        let mut child = self.command(global, &theirs)?.stdout(log.try_clone()?).stderr(log).spawn().context("octroid")?;
+        let mut child =
+            self.command(global, &theirs)?.stdout(log.try_clone()?).stderr(log).spawn().context("octroid")?;
         drop(theirs);
         if is_ready(ours)? {
-            return print(&format!("octroi: instance {instance} is up (pid {})\n", child.id())).map(|()| Outcome::Well);
+            return print(&format!("octroi: instance {instance} is up (pid {})\n", child.id()))
+                .map(|()| Outcome::Well);
         }
         let what = ended(&mut child)?;
         let said = said_since(&log_path, begin)?;
@@ -77,7 +81,11 @@ impl Up {
     fn command(&self, global: &Global, ready: &OwnedFd) -> Result<Command> {
         let mut command = daemon::program()?;
         command.arg("--config").arg(&self.config).arg("--instance").arg(global.instance().as_str());
-        command.arg("--run-dir").arg(global.run_dir().path()).arg("--ready-fd").arg(ready.as_raw_fd().to_string());
+        command
+            .arg("--run-dir")
+            .arg(global.run_dir().path())
+            .arg("--ready-fd")
+            .arg(ready.as_raw_fd().to_string());
         if let Some(iface) = &self.iface {
             command.arg("--iface").arg(iface);
         }
