@@ -76,10 +76,16 @@
 //! [`OPTIONS`]: flag::OPTIONS
 //! [`CLASS_REJECT`]: abi::rxmeta::CLASS_REJECT
 //! [`ON_CRASH_PASS`]: abi::steer::target_flag::ON_CRASH_PASS
+use core::net::Ipv6Addr;
+
 use abi::counter::XdpCounter;
 use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
 use abi::rxmeta::{CLASS_NONE, MAGIC, RxMeta, flag};
-use abi::steer::{SteerKey, Target};
+use abi::steer::{SteerKey, Target, mapped};
+use wire::ethernet::{EtherType, Frame};
+use wire::ip::Protocol;
+use wire::ipv6_walk::{Stop, walk};
+use wire::{Malformed, ethernet, ipv4, ipv6, udp, vlan};
 
 /// What a frame's tuple is looked up in: the steering map, or a worker's mirror of it.
 pub trait Table {
@@ -131,19 +137,20 @@ pub enum Outcome {
 /// # Errors
 /// The counter of the first rule that applies; it is always one whose role is `Passed`.
 pub fn parse(frame: &[u8], port: &PortConfig) -> Result<Parsed, XdpCounter> {
-    let (l3, ethertype) = link(frame, port)?;
+    let (ethertype, l3_off) = link(frame, port)?;
+    let packet = &frame[l3_off..];
     let network = match ethertype {
-        0x0800 => ipv4(frame, l3)?,
-        0x86dd => ipv6(frame, l3)?,
+        EtherType::IPV4 => network_v4(packet)?,
+        EtherType::IPV6 => network_v6(packet)?,
         _ => return Err(XdpCounter::PassEthertype),
     };
-    let dst_port = transport(frame, &network)?;
+    let dst_port = transport(&packet[network.l4_off..network.end], network.protocol)?;
     let tagged = if port.tags == 0 { 0 } else { flag::TAGGED };
     Ok(Parsed {
-        key: SteerKey { addr: network.dst, port: dst_port, proto: network.proto, zero: 0 },
+        key: SteerKey::v6(network.protocol.0, network.dst, dst_port),
         flags: network.flags | tagged,
-        l3_off: l3 as u8,
-        l4_off: network.l4 as u16,
+        l3_off: l3_off as u8,
+        l4_off: (l3_off + network.l4_off) as u16,
     })
 }
 
@@ -176,130 +183,104 @@ fn meta(frame: &[u8], parsed: &Parsed, target: &Target) -> RxMeta {
     }
 }
 
-/// What the network layer says, once rules 5 to 12 are done with it.
-struct Network {
-    dst: [u8; 16],
-    proto: u8,
-    flags: u8,
-    l4: usize,
-    end: usize,
-}
-
-/// Rules 1 to 3: the offset of the network header and the EtherType in force there.
-fn link(frame: &[u8], port: &PortConfig) -> Result<(usize, u16), XdpCounter> {
-    if frame.len() < 14 || frame.len() > usize::from(u16::MAX) {
+/// Rules 1 to 3: what the network layer is, and where it begins.
+fn link(frame: &[u8], port: &PortConfig) -> Result<(EtherType, usize), XdpCounter> {
+    if usize::from(u16::MAX) < frame.len() {
         return Err(XdpCounter::PassBadHeader);
     }
-    if frame[..6] != port.mac {
+    let header = Frame::new_checked(frame).map_err(bad_header)?;
+    if header.dst().0 != port.mac {
         return Err(XdpCounter::PassOtherHost);
     }
-    let (mut l3, mut ethertype) = (14, be16(frame, 12)?);
-    let (mut seen, mut vids, mut tags) = (0, [0; MAX_TAGS], 0);
-    while ethertype == 0x8100 || ethertype == 0x88a8 {
-        if seen == MAX_TAGS {
+    let (mut ethertype, mut l3_off) = (header.ethertype(), ethernet::HEADER_LEN);
+    let (mut vids, mut tags) = ([0; MAX_TAGS], 0);
+    while ethertype.is_tag() {
+        if l3_off == ethernet::HEADER_LEN + MAX_TAGS * vlan::TAG_LEN {
             return Err(XdpCounter::PassVlan);
         }
-        let vid = be16(frame, l3)? & 0x0fff;
-        ethertype = be16(frame, l3 + 2)?;
-        if vid != 0 {
-            vids[tags] = vid;
+        let tag = vlan::Packet::new_checked(&frame[l3_off..]).map_err(bad_header)?;
+        if tag.tci().vid() != vlan::Vid::NONE {
+            vids[tags] = tag.tci().vid().get();
             tags += 1;
         }
-        seen += 1;
-        l3 += 4;
+        ethertype = tag.ethertype();
+        l3_off += vlan::TAG_LEN;
     }
     if port.vlan.get(..usize::from(port.tags)) != Some(&vids[..tags]) {
         return Err(XdpCounter::PassVlan);
     }
-    Ok((l3, ethertype))
+    Ok((ethertype, l3_off))
+}
+
+/// What the network layer says of a whole packet. Offsets are in the packet.
+struct Network {
+    dst: [u8; 16],
+    protocol: Protocol,
+    flags: u8,
+    l4_off: usize,
+    end: usize,
 }
 
 /// Rules 5, 7, 9 and 12.
-fn ipv4(frame: &[u8], l3: usize) -> Result<Network, XdpCounter> {
-    let ip = frame.get(l3..l3 + 20).ok_or(XdpCounter::PassBadHeader)?;
-    let header_len = usize::from(ip[0] & 0x0f) * 4;
-    let total_len = usize::from(be16(ip, 2)?);
-    let end = l3 + total_len;
-    if ip[0] >> 4 != 4 || header_len < 20 || total_len < header_len || end > frame.len() || ip[8] == 0 {
+fn network_v4(packet: &[u8]) -> Result<Network, XdpCounter> {
+    let ip = ipv4::Packet::new_checked(packet).map_err(bad_header)?;
+    if ip.version() != 4 || ip.ttl() == 0 {
         return Err(XdpCounter::PassBadHeader);
     }
-    if ip[12] == 0 || ip[12] == 127 || ip[12] >= 224 {
+    if let [0 | 127 | 224..=255, ..] = ip.src().octets() {
         return Err(XdpCounter::PassMartian);
     }
-    if be16(ip, 6)? & 0x3fff != 0 {
+    if ip.is_fragment() {
         return Err(XdpCounter::PassFragment);
     }
-    let dst = abi::steer::mapped([ip[16], ip[17], ip[18], ip[19]]);
-    let flags = if header_len > 20 { flag::OPTIONS } else { 0 };
-    Ok(Network { dst, proto: ip[9], flags, l4: l3 + header_len, end })
+    Ok(Network {
+        dst: mapped(ip.dst().octets()),
+        protocol: ip.protocol(),
+        flags: if ip.options().is_empty() { 0 } else { flag::OPTIONS },
+        l4_off: ip.header_len(),
+        end: usize::from(ip.total_len()),
+    })
 }
 
 /// Rules 6, 8, 10 and 11.
-fn ipv6(frame: &[u8], l3: usize) -> Result<Network, XdpCounter> {
-    let ip = frame.get(l3..l3 + 40).ok_or(XdpCounter::PassBadHeader)?;
-    let payload_len = usize::from(be16(ip, 4)?);
-    let end = l3 + 40 + payload_len;
-    if ip[0] >> 4 != 6 || payload_len == 0 || end > frame.len() || ip[7] == 0 {
+fn network_v6(packet: &[u8]) -> Result<Network, XdpCounter> {
+    let ip = ipv6::Packet::new_checked(packet).map_err(bad_header)?;
+    if ip.version() != 6 || ip.payload_len() == 0 || ip.hop_limit() == 0 {
         return Err(XdpCounter::PassBadHeader);
     }
-    let (mut src, mut dst) = ([0; 16], [0; 16]);
-    src.copy_from_slice(&ip[8..24]);
-    dst.copy_from_slice(&ip[24..40]);
-    let is_mapped = |a: &[u8; 16]| a[..12] == abi::steer::mapped([0; 4])[..12];
-    let loopback = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-    let impossible_src = src == [0; 16] || src == loopback || src[0] == 0xff || is_mapped(&src);
-    if impossible_src || dst == [0; 16] || is_mapped(&dst) {
+    let neither = |addr: Ipv6Addr| addr.is_unspecified() || addr.to_ipv4_mapped().is_some();
+    if neither(ip.src()) || ip.src().is_loopback() || ip.src().is_multicast() || neither(ip.dst()) {
         return Err(XdpCounter::PassMartian);
     }
-    let (proto, l4, stepped) = extension_headers(&frame[..end], ip[6], l3 + 40)?;
-    let options = if stepped == 0 { 0 } else { flag::OPTIONS };
-    Ok(Network { dst, proto, flags: flag::IPV6 | options, l4, end })
+    let upper = walk(ip.next_header(), ip.payload()).map_err(|stop| match stop {
+        Stop::Malformed => XdpCounter::PassBadHeader,
+        Stop::Fragment => XdpCounter::PassFragment,
+        Stop::TooLong | Stop::Misplaced | Stop::SegmentsLeft | Stop::Opaque(_) => XdpCounter::PassExtHeader,
+    })?;
+    Ok(Network {
+        dst: ip.dst().octets(),
+        protocol: upper.protocol,
+        flags: flag::IPV6 | if upper.headers == 0 { 0 } else { flag::OPTIONS },
+        l4_off: ipv6::HEADER_LEN + upper.offset,
+        end: ip.total_len(),
+    })
 }
 
-/// Rules 10 and 11: the upper-layer protocol, its offset, and how many headers stand before it.
-fn extension_headers(packet: &[u8], first: u8, at: usize) -> Result<(u8, usize, usize), XdpCounter> {
-    let (mut next, mut off, mut stepped) = (first, at, 0);
-    while let 0 | 43 | 44 | 60 = next {
-        if stepped == 4 || (next == 0 && stepped != 0) {
-            return Err(XdpCounter::PassExtHeader);
-        }
-        let header = packet.get(off..off + 8).ok_or(XdpCounter::PassBadHeader)?;
-        if next == 43 && header[3] != 0 {
-            return Err(XdpCounter::PassExtHeader);
-        }
-        if next == 44 && be16(header, 2)? & 0xfff9 != 0 {
-            return Err(XdpCounter::PassFragment);
-        }
-        off += if next == 44 { 8 } else { usize::from(header[1]) * 8 + 8 };
-        if off - at > 256 {
-            return Err(XdpCounter::PassExtHeader);
-        }
-        if off > packet.len() {
-            return Err(XdpCounter::PassBadHeader);
-        }
-        next = header[0];
-        stepped += 1;
+/// Rules 13 to 15: the destination port. All protocols with ports have them where UDP has.
+fn transport(segment: &[u8], protocol: Protocol) -> Result<u16, XdpCounter> {
+    if segment.len() < udp::HEADER_LEN {
+        return Err(XdpCounter::PassBadHeader);
     }
-    match next {
-        50 | 51 | 59 | 135 | 139 | 140 | 253 | 254 => Err(XdpCounter::PassExtHeader),
-        proto => Ok((proto, off, stepped)),
-    }
-}
-
-/// Rules 13 to 15: the destination port.
-fn transport(frame: &[u8], network: &Network) -> Result<[u8; 2], XdpCounter> {
-    let header = frame[..network.end].get(network.l4..network.l4 + 8).ok_or(XdpCounter::PassBadHeader)?;
-    match network.proto {
-        1 | 58 => Err(XdpCounter::PassIcmp),
-        6 | 17 | 33 | 132 | 136 => Ok([header[2], header[3]]),
+    match protocol {
+        Protocol::ICMP | Protocol::ICMPV6 => Err(XdpCounter::PassIcmp),
+        protocol if protocol.has_ports() => Ok(udp::Packet::new_unchecked(segment).dst_port()),
         _ => Err(XdpCounter::PassProtocol),
     }
 }
 
-/// Two bytes in network order, or the frame is too short for them.
-fn be16(bytes: &[u8], at: usize) -> Result<u16, XdpCounter> {
-    match bytes.get(at..at + 2) {
-        Some(two) => Ok(u16::from_be_bytes([two[0], two[1]])),
-        None => Err(XdpCounter::PassBadHeader),
-    }
+const fn bad_header(_: Malformed) -> XdpCounter {
+    XdpCounter::PassBadHeader
 }
+
+#[cfg(test)]
+mod tests;
