@@ -6,16 +6,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    frame::{Flow, STAMP, Stamp},
-    tap::Tap,
-};
+use super::frame::{Flow, STAMP, Stamp};
 
 /// Half of the smallest ring that any lab configures: what may be in flight.
 pub const WINDOW: u64 = 128;
 
 /// How long an answer may take before it counts as lost: longer than any pause of the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a load is sent by, and comes back on.
+pub trait Wire {
+    /// Sends a frame as it is.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn send(&self, frame: &[u8]) -> Result<()>;
+
+    /// The next frame that arrived, waiting for it until `deadline`.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn receive(&self, deadline: Instant) -> Result<Option<Vec<u8>>>;
+}
 
 /// Sent, came back, and how. [`Tally::whole`] is what a test asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,22 +98,22 @@ impl Load {
     ///
     /// # Errors
     /// The device is gone. Frames that never come back are no error: the tally shows them.
-    pub fn echo(&self, tap: &Tap, count: u64) -> Result<Tally> {
-        self.echo_from(tap, 0, count)
+    pub fn echo(&self, wire: &dyn Wire, count: u64) -> Result<Tally> {
+        self.echo_from(wire, 0, count)
     }
 
     /// As [`Load::echo`], with frames numbered from `first`.
     ///
     /// # Errors
     /// As [`Load::echo`].
-    pub fn echo_from(&self, tap: &Tap, first: u64, count: u64) -> Result<Tally> {
+    pub fn echo_from(&self, wire: &dyn Wire, first: u64, count: u64) -> Result<Tally> {
         let mut seen = Seen::new(self, first, count);
         while seen.tally.returned < count {
             while seen.tally.sent < count && seen.tally.sent < seen.tally.returned + WINDOW {
-                tap.send(&self.frame(first + seen.tally.sent)?)?;
+                wire.send(&self.frame(first + seen.tally.sent)?)?;
                 seen.tally.sent += 1;
             }
-            match tap.receive(Instant::now() + PATIENCE)? {
+            match wire.receive(Instant::now() + PATIENCE)? {
                 Some(frame) => seen.take(&frame)?,
                 None => break,
             }
@@ -113,13 +125,13 @@ impl Load {
     ///
     /// # Errors
     /// The device is gone, `settled` fails, or some frames stay unaccounted for.
-    pub fn sink(&self, tap: &Tap, count: u64, settled: impl FnMut() -> Result<u64>) -> Result<()> {
+    pub fn sink(&self, wire: &dyn Wire, count: u64, settled: impl FnMut() -> Result<u64>) -> Result<()> {
         let mut settled = settled;
         let mut sent = 0;
         while sent < count {
             let burst = WINDOW.min(count - sent);
             for n in sent..sent + burst {
-                tap.send(&self.frame(n)?)?;
+                wire.send(&self.frame(n)?)?;
             }
             sent += burst;
             until("every frame sent is accounted for", || Ok(settled()? >= sent))?;
@@ -193,7 +205,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::lab::{self, Need, Pair, PairOptions, Ping};
+    use crate::lab::{self, Need, Pair, PairOptions, Ping, Tap};
 
     const NEEDS: &[Need] = &[Need::Netns, Need::RawSockets];
 

@@ -1,16 +1,25 @@
 //! The lab: network namespaces joined by a veth pair, the daemon on one end, and the books that must balance after.
 //!
 //! ```text
-//! need      may this test run here?             netns, veth   the wire and its two ends
-//! frame     what is sent                        tap, load     sending it, and what became of it
-//! ping      the OS's own traffic                pins          pins that no test leaves behind
-//! guard     30 s, then it hangs                 sweep         what the dead left
+//! may it run    need        capabilities and features, or a skip on record
+//!               guard       30 s, then it hangs          sweep    what the dead left
+//! the wire      netns       namespaces                   veth     two of them joined by a silent pair
+//! traffic       frame       what is sent                 tap      a packet socket on one end
+//!               load        closed loop, and its tally   xsk_tap  an AF_XDP socket on one end
+//!               ping, os    the kernels' own traffic
+//! the daemon    config      as a user would write it     daemon   started, asked, killed, put down
+//!               served      a pair and a daemon on it    program  where it is
+//! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
+//!               pins        none is left                 device   as it was found
 //! ```
 //!
 //! Nothing here is needed to *clean up*: every type removes what it made when it is dropped, also when a test panics.
 //! Names are unique, so labs run beside each other.
+pub mod books;
 pub mod cgroup;
 pub mod command;
+pub mod config;
+pub mod daemon;
 pub mod device;
 pub mod frame;
 pub mod guard;
@@ -19,21 +28,30 @@ pub mod load;
 pub mod name;
 pub mod need;
 pub mod netns;
+pub mod os;
 pub mod ping;
 pub mod pins;
+pub mod program;
+pub mod served;
 mod sweep;
 pub mod tap;
 pub mod veth;
+pub mod xsk_tap;
 
 pub use self::{
+    books::{Reading, balance, drain},
+    config::Config,
+    daemon::{Daemon, Home, Started, Wrapper},
     device::Device,
     frame::{Flow, Stamp},
     leak::{Footprint, Objects},
-    load::{Load, Tally, WINDOW, until},
+    load::{Load, Tally, WINDOW, Wire, until},
     need::{Lab, Need, require},
     netns::Netns,
     ping::Ping,
     pins::Pins,
+    served::Served,
     tap::Tap,
     veth::{Chatter, End, Mac, Offloads, Pair, PairOptions},
+    xsk_tap::XskTap,
 };

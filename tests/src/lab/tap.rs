@@ -18,7 +18,7 @@ use nix::{
     },
 };
 
-use super::veth::End;
+use super::{load::Wire, veth::End};
 
 /// `PACKET_OUTGOING` of `linux/if_packet.h`: a frame that this host sent.
 const OUTGOING: u8 = 4;
@@ -114,6 +114,16 @@ impl Tap {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(why) => bail!("poll: {why}"),
         }
+    }
+}
+
+impl Wire for Tap {
+    fn send(&self, frame: &[u8]) -> Result<()> {
+        self.send(frame)
+    }
+
+    fn receive(&self, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        self.receive(deadline)
     }
 }
 

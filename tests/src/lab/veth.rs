@@ -108,19 +108,14 @@ impl End {
         self.netns.run(line)
     }
 
-    /// The statistic `name` that the driver keeps, e.g. `rx_queue_0_drops`.
+    /// Frames that the driver's XDP dropped, on all queues since the device was made: by verdict, and aborted ones.
     ///
     /// # Errors
-    /// The driver has no such statistic.
-    pub fn driver_statistic(&self, name: &str) -> Result<u64> {
-        let all = self.run(&format!("ethtool -S {}", self.ifname))?;
-        let value = all.lines().filter_map(|l| l.split_once(':')).find(|(key, _)| key.trim() == name);
-        value
-            .with_context(|| format!("{} has no {name}", self.ifname))?
-            .1
-            .trim()
-            .parse()
-            .context("not a number")
+    /// The interface is not there.
+    pub fn xdp_drops(&self) -> Result<u64> {
+        let statistics = self.run(&format!("ethtool -S {}", self.ifname))?;
+        let drops = statistics.lines().filter_map(|line| line.trim().split_once("_xdp_drops: "));
+        drops.map(|(_queue, value)| value.parse::<u64>().context("a statistic that is no number")).sum()
     }
 
     /// Takes the link down, and with it what the kernel forgets then: IPv6 addresses and neighbours.

@@ -1,0 +1,134 @@
+//! The books: every packet accounted for, every frame of packet memory somewhere, and no counter moved but those named.
+//!
+//! Read from the daemon's `stats`, the registry that the command line and Prometheus show too.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use abi::counter::XdpCounter;
+use anyhow::{Context as _, Result, bail, ensure};
+use client::control::answer::{Role, StatRow};
+
+use super::{daemon::Daemon, until, veth::End};
+
+/// One reading of all counters: name, labels, value.
+#[derive(Clone, Debug, Default)]
+pub struct Reading(BTreeMap<Key, (Role, u64)>);
+
+/// A counter's name and labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    name: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        let labels: Vec<_> = self.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        if labels.is_empty() { Ok(()) } else { write!(f, "{{{}}}", labels.join(",")) }
+    }
+}
+
+impl Reading {
+    /// Reads the daemon's counters.
+    ///
+    /// # Errors
+    /// It does not answer, or names a counter twice.
+    pub fn of(daemon: &mut Daemon) -> Result<Self> {
+        let mut reading = BTreeMap::new();
+        for StatRow { name, labels, role, value } in daemon.stats()? {
+            let key = Key { name, labels };
+            if let Some(first) = reading.insert(key.clone(), (role, value)) {
+                bail!("{key} is shown twice: {first:?} and {value}");
+            }
+        }
+        Ok(Self(reading))
+    }
+
+    /// The sum of all counters called `name`.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> u64 {
+        self.0.iter().filter(|(key, _)| key.name == name).map(|(_, (_, value))| value).sum()
+    }
+
+    /// The sum of all counters with role `role`.
+    #[must_use]
+    pub fn role(&self, role: Role) -> u64 {
+        self.0.values().filter(|(r, _)| *r == role).map(|(_, value)| value).sum()
+    }
+
+    /// Fails unless since `before` exactly the counters in `moves` moved, by exactly so much, summed over labels.
+    ///
+    /// # Errors
+    /// Another counter moved, or one moved otherwise; the error names all of them.
+    pub fn moved(&self, before: &Self, moves: &[(&str, u64)]) -> Result<()> {
+        let names: BTreeSet<&str> = self.0.keys().map(|key| key.name.as_str()).collect();
+        for (name, _) in moves {
+            ensure!(names.contains(name), "there is no counter {name}");
+        }
+        let wanted: BTreeMap<&str, u64> = moves.iter().copied().filter(|&(_, by)| by != 0).collect();
+        let moved: BTreeMap<&str, u64> = names
+            .into_iter()
+            .map(|name| (name, self.sum(name).wrapping_sub(before.sum(name))))
+            .filter(|&(_, by)| by != 0)
+            .collect();
+        ensure!(moved == wanted, "counters moved\n  by     {moved:?}\n  not by {wanted:?}");
+        Ok(())
+    }
+}
+
+/// Waits until nothing is under way: no packet between two counters, none held, and no counter moving any more.
+///
+/// # Errors
+/// It never comes to rest: packets are missing, or still held.
+pub fn drain(daemon: &mut Daemon) -> Result<Reading> {
+    let mut last = Reading::of(daemon)?;
+    until("everything is at rest", || {
+        let status = daemon.status()?;
+        let now = Reading::of(daemon)?;
+        let books = status.head.books;
+        let rest = now.0 == last.0 && books.unaccounted == 0 && books.held == 0;
+        last = now;
+        Ok(rest)
+    })
+    .with_context(|| daemon.status().map_or_else(|e| e.to_string(), |s| format!("{:?}", s.head.books)))?;
+    Ok(last)
+}
+
+/// Closes the books of a daemon at rest that serves `end`: no packet and no frame is missing, and no program failed.
+///
+/// # Errors
+/// Something is missing; the error has the figures.
+pub fn balance(daemon: &mut Daemon, end: &End) -> Result<()> {
+    let reading = drain(daemon)?;
+    packets(&reading)?;
+    programs(&reading, end)
+}
+
+/// The first book: `rx + submitted + created = delivered + transmitted + passed + Σ dropped + held`.
+fn packets(reading: &Reading) -> Result<()> {
+    let role = |role| reading.role(role);
+    let came = role(Role::Rx) + role(Role::Submitted) + role(Role::Created);
+    let went = role(Role::Delivered) + role(Role::Transmitted) + role(Role::Passed) + role(Role::Dropped);
+    ensure!(came == went + role(Role::Held), "{came} packets came, {went} went: {reading:?}");
+    Ok(())
+}
+
+/// No program fell into its error path, and the chain was never broken.
+///
+/// An aborted packet moves no counter of ours; the driver counts it with the drops. A generic program's drops, and
+/// those of a device that was made anew since, the driver does not have.
+fn programs(reading: &Reading, end: &End) -> Result<()> {
+    ensure!(reading.sum(XdpCounter::JumpMissed.desc().name) == 0, "the chain of programs was broken");
+    let dropped: u64 = XdpCounter::ALL
+        .iter()
+        .map(|counter| counter.desc())
+        .filter(|desc| desc.role == abi::counter::Role::Dropped)
+        .map(|desc| reading.sum(desc.name))
+        .sum();
+    let by_driver = end.xdp_drops()?;
+    ensure!(by_driver <= dropped, "XDP aborted {} packets", by_driver - dropped);
+    Ok(())
+}

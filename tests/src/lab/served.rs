@@ -1,0 +1,66 @@
+//! What nearly every test begins and ends with: a pair, a daemon that serves one end, and the books closed after.
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use super::{
+    books::{self, Reading},
+    config::Config,
+    daemon::Daemon,
+    frame::Flow,
+    load::Load,
+    veth::{Pair, PairOptions},
+};
+
+/// A daemon on the served end of a pair.
+#[derive(Debug)]
+pub struct Served {
+    /// The daemon; it ends before the namespaces go.
+    pub daemon: Daemon,
+    /// The wire.
+    pub pair: Pair,
+}
+
+impl Served {
+    /// Makes a pair and starts a daemon on it.
+    ///
+    /// # Errors
+    /// Either fails.
+    pub fn new(pair: PairOptions, config: &Config) -> Result<Self> {
+        let pair = Pair::new(pair)?;
+        Ok(Self { daemon: Daemon::start(&pair.served, config)?, pair })
+    }
+
+    /// A load from the peer to UDP port `port` of the served end: `flows` flows, by turns of IPv4 and IPv6.
+    #[must_use]
+    pub fn load(&self, port: u16, flows: u16, payload: usize) -> Load {
+        let flow = |i: u16| {
+            let family = if i.is_multiple_of(2) { Flow::v4 } else { Flow::v6 };
+            family(&self.pair.peer, 20_000 + i, &self.pair.served, port)
+        };
+        Load::new((0..flows).map(flow).collect(), payload)
+    }
+
+    /// The served end's IPv4 address with `port`.
+    #[must_use]
+    pub fn address(&self, port: u16) -> SocketAddr {
+        (self.pair.served.v4, port).into()
+    }
+
+    /// Waits until everything is at rest, and reads all counters.
+    ///
+    /// # Errors
+    /// It never comes to rest.
+    pub fn drain(&mut self) -> Result<Reading> {
+        books::drain(&mut self.daemon)
+    }
+
+    /// Closes both books, puts the daemon down and checks that nothing of it is left: the end of a test.
+    ///
+    /// # Errors
+    /// A packet, a frame, a pin, a program or a setting is not where it should be.
+    pub fn finish(mut self) -> Result<()> {
+        books::balance(&mut self.daemon, &self.pair.served)?;
+        self.daemon.down(&self.pair.served)
+    }
+}

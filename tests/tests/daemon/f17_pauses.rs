@@ -1,0 +1,82 @@
+//! The daemon is stopped until its rings are full, or has to share both cores: it goes on, and says what it lost.
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use octroi_tests::lab::{
+    self, Config, PairOptions, Reading, Served, Tally, Tap,
+    config::{ECHO, SINK},
+};
+
+use crate::NEEDS;
+
+#[test]
+fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Result<()> {
+    let Some(_lab) =
+        lab::require("f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on", NEEDS)?
+    else {
+        return Ok(());
+    };
+    let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
+    let tap = Tap::open(&served.pair.peer)?;
+    let before = served.drain()?;
+    let load = served.load(SINK, 4, 100);
+    // Four times what the rings hold. Whoever sends does not notice.
+    let sent = 4 * u64::from(Config::default().rings);
+    served.daemon.signal(Signal::SIGSTOP)?;
+    let sending = (0..sent).try_for_each(|n| tap.send(&load.frame(n)?));
+    served.daemon.signal(Signal::SIGCONT)?;
+    sending?;
+    lab::until("all of them are seen", || {
+        Ok(Reading::of(&mut served.daemon)?.sum("xdp.rx") == before.sum("xdp.rx") + sent)
+    })?;
+    let after = served.drain()?;
+    let moved = |name: &str| after.sum(name) - before.sum(name);
+    let (taken, full, no_buffer) = (moved("delivered"), moved("xsk_ring_full"), moved("xsk_no_buffer"));
+    ensure!(full + no_buffer != 0, "{sent} frames fitted");
+    after.moved(
+        &before,
+        &[
+            ("xdp.rx", sent),
+            ("xdp.redirect", sent),
+            ("rx", taken),
+            ("rx_from_meta", taken),
+            ("delivered", taken),
+            ("xsk_ring_full", full),
+            ("xsk_no_buffer", no_buffer),
+        ],
+    )?;
+    assert_eq!(taken + full + no_buffer, sent);
+    // As before the pause, nothing is lost.
+    assert_eq!(served.load(ECHO, 4, 100).echo(&tap, 1000)?, Tally::whole(1000));
+    served.finish()
+}
+
+#[test]
+fn f17_busy_cores_lose_nothing_of_a_closed_loop() -> Result<()> {
+    let Some(_lab) = lab::require("f17_busy_cores_lose_nothing_of_a_closed_loop", NEEDS)? else {
+        return Ok(());
+    };
+    let served = Served::new(PairOptions { queues: 2, ..PairOptions::default() }, &Config::echo_and_sink())?;
+    let tap = Tap::open(&served.pair.peer)?;
+    let load = served.load(ECHO, 8, 100);
+    let done = AtomicBool::new(false);
+    let cores = thread::available_parallelism()?.get();
+    let tally = thread::scope(|scope| {
+        for _ in 0..2 * cores {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let tally = load.echo(&tap, 3000);
+        done.store(true, Ordering::Relaxed);
+        tally
+    })?;
+    assert_eq!(tally, Tally::whole(3000));
+    served.finish()
+}

@@ -1,0 +1,26 @@
+//! The whole road, as a user would drive it: `octroid` on one end of a veth pair, real packets from the other.
+//!
+//! One test program, so that everything is linked once and two tests run at a time. A test asks [`lab::require`]
+//! whether it may run, states every counter that moved, and ends with [`Served::finish`], which closes the books,
+//! puts the daemon down and checks that nothing is left (F16).
+//!
+//! [`lab::require`]: octroi_tests::lab::require
+//! [`Served::finish`]: octroi_tests::lab::Served::finish
+#![deny(unsafe_code)]
+
+mod b09_checksums;
+mod f03_leaks;
+mod f07_links;
+mod f10_limits;
+mod f15_foreign;
+mod f16_down;
+mod f17_pauses;
+mod road;
+mod road_layouts;
+mod road_shows;
+mod road_targets;
+
+use octroi_tests::lab::Need;
+
+/// What a daemon on a veth pair needs.
+const NEEDS: &[Need] = &[Need::Netns, Need::RawSockets, Need::Bpf, Need::AfXdp];

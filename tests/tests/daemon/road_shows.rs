@@ -1,0 +1,56 @@
+//! What the road shows of itself: the command line, JSON and Prometheus are three views of one registry.
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use client::control::answer::StatRow;
+use octroi_tests::lab::{self, Config, PairOptions, Served, Tally, Tap, Wrapper, config::ECHO};
+
+use crate::NEEDS;
+
+/// A counter by name and labels, both as Prometheus writes them.
+type Samples = BTreeMap<String, u64>;
+
+#[test]
+fn road_the_command_line_json_and_prometheus_show_equal_sets() -> Result<()> {
+    let Some(_lab) = lab::require("road_the_command_line_json_and_prometheus_show_equal_sets", NEEDS)? else {
+        return Ok(());
+    };
+    let mut served =
+        Served::new(PairOptions { queues: 2, ..PairOptions::default() }, &Config::echo_and_sink())?;
+    let tap = Tap::open(&served.pair.peer)?;
+    assert_eq!(served.load(ECHO, 4, 100).echo(&tap, 1000)?, Tally::whole(1000));
+    served.drain()?;
+    let protocol = served.daemon.stats()?;
+    let json: Vec<StatRow> = serde_json::from_str(&octroi(&served, &["stats", "--json"])?)?;
+    ensure!(protocol == json, "`octroi stats --json` shows something else");
+    let text = octroi(&served, &["stats"])?;
+    for row in &protocol {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(&row.name));
+        ensure!(line.is_some(), "`octroi stats` does not show {}:\n{text}", row.name);
+    }
+    let scraped = parse_prometheus(&served.daemon.home().scrape()?)?;
+    let wanted: Samples = protocol.iter().map(|row| (prometheus_name(row), row.value)).collect();
+    assert_eq!(scraped, wanted);
+    served.finish()
+}
+
+fn octroi(served: &Served, words: &[&str]) -> Result<String> {
+    let output = served.daemon.home().command(&Wrapper::default(), "octroi", words)?.output()?;
+    ensure!(output.status.success(), "octroi {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn prometheus_name(row: &StatRow) -> String {
+    let labels: Vec<_> = row.labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+    format!("octroi_{}{{{}}}", row.name.replace('.', "_"), labels.join(","))
+}
+
+fn parse_prometheus(text: &str) -> Result<Samples> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
+            Ok((name.replace("_total", ""), value.parse()?))
+        })
+        .collect()
+}
