@@ -154,7 +154,9 @@ mod tests {
         let length = |given| Err(NameError::Length { given, limit: MAX_NAME });
         assert_eq!("".parse::<InstanceName>(), length(0));
         assert_eq!("n".repeat(MAX_NAME + 1).parse::<InstanceName>(), length(MAX_NAME + 1));
-        for (bad, given) in [("..", '.'), ("a.b", '.'), ("Main", 'M'), ("a/b", '/'), ("a b", ' '), ("ä", 'ä'), ("a\0", '\0')] {
+        for (bad, given) in
+            [("..", '.'), ("a.b", '.'), ("Main", 'M'), ("a/b", '/'), ("a b", ' '), ("ä", 'ä'), ("a\0", '\0')]
+        {
             assert_eq!(bad.parse::<InstanceName>(), Err(NameError::Character { given }), "{bad:?}");
         }
     }

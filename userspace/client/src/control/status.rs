@@ -114,6 +114,9 @@ pub struct QueueRow {
     pub engine: u32,
     /// This queue's counters by registry name.
     pub counters: BTreeMap<String, u64>,
+    /// Its packet memory.
+    #[serde(default)]
+    pub umem: Census,
 }
 
 /// One engine: a pinned thread.
@@ -130,6 +133,30 @@ pub struct EngineRow {
     pub state: String,
     /// CPU time it has used, in nanoseconds.
     pub cpu_ns: u64,
+    /// Rounds since start.
+    #[serde(default)]
+    pub rounds: u64,
+    /// Rounds that moved packets.
+    #[serde(default)]
+    pub batches: u64,
+    /// Packets that wait in its backlogs and in the rings it reads.
+    #[serde(default)]
+    pub held: u64,
+}
+
+/// Where the frames of one queue's packet memory are: `free + fill + out + tx = frames` at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// All frames.
+    pub frames: u32,
+    /// In the port's own free list.
+    pub free: u32,
+    /// With the kernel for receiving.
+    pub fill: u32,
+    /// Held by engines.
+    pub out: u32,
+    /// With the kernel for sending, and on the way back.
+    pub tx: u32,
 }
 
 /// One target and what it did.

@@ -87,6 +87,8 @@ pub struct Interface {
     pub umem: Umem,
     /// `rings`: entries of each of a queue's four rings. Default 1024.
     pub rings: u32,
+    /// `busy_poll`: serve the device's interrupts from the engines instead of from softirq. Default: no.
+    pub busy_poll: Option<BusyPoll>,
 }
 
 /// Words of `interface.mode`.
@@ -132,6 +134,16 @@ pub struct Umem {
     /// `headroom`: bytes before each packet beyond the kernel's 256. Default 16: metadata and the first packet bytes
     /// then share a cache line.
     pub headroom: u32,
+}
+
+/// Table `interface.busy_poll`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusyPoll {
+    /// `timeout_us`: how long one call may poll the device, in microseconds.
+    pub timeout_us: u32,
+    /// `budget`: most packets one call takes from the device.
+    pub budget: u16,
 }
 
 /// One `[[target]]`.
@@ -187,6 +199,7 @@ impl Default for Interface {
             transit: false,
             umem: Umem::default(),
             rings: 1024,
+            busy_poll: None,
         }
     }
 }

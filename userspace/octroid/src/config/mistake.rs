@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -44,6 +45,38 @@ struct Place {
     width: usize,
     /// The whole line.
     text: String,
+}
+
+/// What `octroid --check --json` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether it has no mistakes.
+    pub ok: bool,
+    /// The line, from 1, if the mistake has a place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The key's path; empty where no key is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Verdict {
+    /// The verdict on a file.
+    #[must_use]
+    pub fn of(file: &Path, mistake: Option<&Mistake>) -> Self {
+        Self {
+            file: file.to_path_buf(),
+            ok: mistake.is_none(),
+            line: mistake.and_then(Mistake::line),
+            key: mistake.map(|m| m.key.clone()),
+            message: mistake.map(|m| m.message.clone()),
+        }
+    }
 }
 
 impl Mistake {

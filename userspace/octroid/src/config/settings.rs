@@ -8,22 +8,20 @@ use client::control::{
     instance::InstanceName,
     request::{LocalAddr, Proto, TargetAdd},
 };
-use ixp::spec::{EngineSpec, Idle, Layout, Limits, SpecError};
+use ixp::{
+    port::PortId,
+    spec::{EngineSpec, Idle, Layout, Limits, SpecError},
+};
 use multistack::tuple::{Address, Tuple};
+use xsk::{
+    bpf::XdpMode,
+    socket::{BusyPoll, ConfigError, CopyMode, InterfaceName, QueueConfig},
+};
 
 use super::file::{self, File, Listen};
 
 /// Most interfaces of one daemon.
 pub const MAX_INTERFACES: usize = 64;
-
-/// Frames a UMEM may have.
-pub const FRAMES: std::ops::RangeInclusive<u32> = 64..=65_536;
-
-/// Entries a ring may have.
-pub const RINGS: std::ops::RangeInclusive<u32> = 64..=32_768;
-
-/// Most bytes of headroom beyond the kernel's own.
-pub const MAX_HEADROOM: u32 = 256;
 
 /// What the command line says over the file's head.
 #[derive(Clone, Debug, Default)]
@@ -52,33 +50,16 @@ pub struct Settings {
 /// One interface to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The device's name.
-    pub name: String,
     /// Where XDP runs.
-    pub mode: file::Mode,
-    /// How frames reach the socket.
-    pub copy: file::Copy,
+    pub mode: XdpMode,
     /// How many receive queues it must have.
     pub queues: file::Queues,
     /// Tags of claimed frames, at most [`MAX_TAGS`].
     pub vlan: Vec<u16>,
     /// Whether transit traffic is served.
     pub transit: bool,
-    /// Packet memory of each queue.
-    pub umem: Umem,
-    /// Entries of each ring.
-    pub rings: u32,
-}
-
-/// Packet memory of one queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Umem {
-    /// Bytes of one chunk.
-    pub chunk: u32,
-    /// How many.
-    pub frames: u32,
-    /// Bytes before each packet beyond the kernel's own.
-    pub headroom: u32,
+    /// What is asked of each queue; number and port are those of the first.
+    pub queue: QueueConfig,
 }
 
 /// A value that cannot be, and the path of its key.
@@ -114,14 +95,10 @@ pub fn resolve(file: File, overrides: &Overrides) -> Result<Settings, Problem> {
 }
 
 impl Interface {
-    /// The largest MTU whose frames fit a chunk: MTU + Ethernet header + tags ≤ chunk − 256 − headroom.
+    /// The device's name.
     #[must_use]
-    pub fn max_mtu(&self) -> u32 {
-        /// What the kernel keeps before every packet (`XDP_PACKET_HEADROOM`).
-        const KERNEL_HEADROOM: u32 = 256;
-        const ETHERNET: u32 = 14;
-        let room = self.umem.chunk.saturating_sub(KERNEL_HEADROOM + self.umem.headroom);
-        room.saturating_sub(ETHERNET + 4 * self.vlan.len() as u32)
+    pub fn name(&self) -> &str {
+        self.queue.interface.as_str()
     }
 }
 
@@ -194,8 +171,8 @@ fn interfaces(tables: Vec<file::Interface>, iface: Option<&str>) -> Result<Vec<I
     let mut resolved: Vec<Interface> = Vec::new();
     for (at, table) in tables.into_iter().enumerate() {
         let interface = interface(at, table)?;
-        if resolved.iter().any(|other| other.name == interface.name) {
-            let message = format!("expected each interface once, found {:?} again", interface.name);
+        if resolved.iter().any(|other| other.name() == interface.name()) {
+            let message = format!("expected each interface once, found {:?} again", interface.name());
             return Err(Problem::at(["interface"], message).in_array(at).key("name"));
         }
         resolved.push(interface);
@@ -208,9 +185,11 @@ fn interface(at: usize, table: file::Interface) -> Result<Interface, Problem> {
     let Some(name) = table.name else {
         return Err(problem("expected key name, or --iface".to_owned()));
     };
-    check_name(&name).map_err(|message| problem(message).key("name"))?;
-    if table.queues == file::Queues::Exactly(0) || queue_count(table.queues) > abi::pins::MAX_QUEUES {
-        let message = format!("expected \"all\" or 1 to {}", abi::pins::MAX_QUEUES);
+    let name = InterfaceName::new(&name).map_err(|error| problem(error.to_string()).key("name"))?;
+    if let file::Queues::Exactly(count) = table.queues
+        && !(1..=abi::pins::MAX_QUEUES).contains(&count)
+    {
+        let message = format!("expected \"all\" or 1 to {}, found {count}", abi::pins::MAX_QUEUES);
         return Err(problem(message).key("queues"));
     }
     if MAX_TAGS < table.vlan.len() {
@@ -222,53 +201,34 @@ fn interface(at: usize, table: file::Interface) -> Result<Interface, Problem> {
         return Err(problem(message).key("vlan").in_array(tag));
     }
     let file::Umem { chunk, frames, headroom } = table.umem;
-    if chunk != 2048 && chunk != 4096 {
-        return Err(problem(format!("expected 2048 or 4096, found {chunk}")).key("umem").key("chunk"));
-    }
-    if !FRAMES.contains(&frames) || !frames.is_power_of_two() {
-        let message = format!("expected a power of two from {} to {}, found {frames}", FRAMES.start(), FRAMES.end());
-        return Err(problem(message).key("umem").key("frames"));
-    }
-    if headroom > MAX_HEADROOM || !headroom.is_multiple_of(8) {
-        let message = format!("expected a multiple of 8 up to {MAX_HEADROOM}, found {headroom}");
-        return Err(problem(message).key("umem").key("headroom"));
-    }
-    if !RINGS.contains(&table.rings) || !table.rings.is_power_of_two() || frames < table.rings {
-        let message = format!(
-            "expected a power of two from {} to {}, not above umem.frames, found {}",
-            RINGS.start(),
-            RINGS.end(),
-            table.rings
-        );
-        return Err(problem(message).key("rings"));
-    }
-    Ok(Interface {
-        name,
-        mode: table.mode,
-        copy: table.copy,
-        queues: table.queues,
-        vlan: table.vlan,
-        transit: table.transit,
-        umem: Umem { chunk, frames, headroom },
-        rings: table.rings,
-    })
-}
-
-fn queue_count(queues: file::Queues) -> u32 {
-    match queues {
-        file::Queues::All => 1,
-        file::Queues::Exactly(count) => count,
-    }
-}
-
-/// The kernel's rule for names of network devices (`dev_valid_name`).
-fn check_name(name: &str) -> Result<(), String> {
-    const MAX: usize = 15;
-    let illegal = |c: char| c == '/' || c == ':' || c.is_whitespace();
-    if name.is_empty() || MAX < name.len() || name == "." || name == ".." || name.contains(illegal) {
-        return Err(format!("expected the name of a network interface (1 to {MAX} bytes), found {name:?}"));
-    }
-    Ok(())
+    let queue = QueueConfig {
+        chunk,
+        frames,
+        headroom,
+        ring: table.rings,
+        mode: match table.copy {
+            file::Copy::Copy => CopyMode::Copy,
+            file::Copy::ZeroCopy => CopyMode::ZeroCopy,
+        },
+        busy_poll: table.busy_poll.map(|b| BusyPoll { timeout_us: b.timeout_us, budget: b.budget }),
+        vlan_tags: table.vlan.len() as u32,
+        ..QueueConfig::new(name, 0, PortId::new(0))
+    };
+    queue.check().map_err(|error| {
+        let problem = problem(error.to_string());
+        match error {
+            ConfigError::Name { .. } => problem.key("name"),
+            ConfigError::Chunk { .. } => problem.key("umem").key("chunk"),
+            ConfigError::Headroom { .. } => problem.key("umem").key("headroom"),
+            ConfigError::TooFewFrames { .. } | ConfigError::TooManyFrames { .. } => problem.key("umem").key("frames"),
+            ConfigError::Ring { .. } | ConfigError::TxBudget { .. } => problem.key("rings"),
+        }
+    })?;
+    let mode = match table.mode {
+        file::Mode::Native => XdpMode::Native,
+        file::Mode::Generic => XdpMode::Generic,
+    };
+    Ok(Interface { mode, queues: table.queues, vlan: table.vlan, transit: table.transit, queue })
 }
 
 fn targets(tables: Vec<file::Target>) -> Result<Vec<TargetAdd>, Problem> {

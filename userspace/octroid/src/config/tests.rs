@@ -3,11 +3,16 @@ use std::{fmt::Write as _, path::Path};
 
 use client::control::request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind};
 use ixp::spec::{Idle, Layout};
+use ixp::port::PortId;
 use proptest::prelude::*;
+use xsk::{
+    bpf::XdpMode,
+    socket::{BusyPoll, CopyMode, InterfaceName, QueueConfig},
+};
 
 use super::{
-    file::{Copy, Listen, Mode, Queues},
-    settings::{Overrides, Settings, Umem},
+    file::{Listen, Queues},
+    settings::{Overrides, Settings},
     *,
 };
 
@@ -24,17 +29,13 @@ fn a_name_is_enough() {
     assert_eq!(settings.metrics, None);
     let [interface] = settings.interfaces.as_slice() else { panic!("one interface") };
     let expected = settings::Interface {
-        name: "veth1".to_owned(),
-        mode: Mode::Native,
-        copy: Copy::Copy,
+        mode: XdpMode::Native,
         queues: Queues::All,
         vlan: vec![],
         transit: false,
-        umem: Umem { chunk: 2048, frames: 2048, headroom: 16 },
-        rings: 1024,
+        queue: QueueConfig::new(InterfaceName::new("veth1").unwrap(), 0, PortId::new(0)),
     };
     assert_eq!(*interface, expected);
-    assert_eq!(interface.max_mtu(), 2048 - 256 - 16 - 14);
 }
 
 #[test]
@@ -52,6 +53,7 @@ fn every_key_means_something() {
         transit = true
         umem = { chunk = 4096, frames = 4096, headroom = 32 }
         rings = 512
+        busy_poll = { timeout_us = 20, budget = 64 }
         [[target]]
         kind = "sink"
         proto = "tcp"
@@ -66,17 +68,22 @@ fn every_key_means_something() {
     assert_eq!((settings.engine.limits.batch, settings.engine.limits.backlog_frames), (32, 128));
     assert_eq!(settings.metrics, Some(Listen::Unix("/run/octroi/lab/metrics.sock".into())));
     let expected = settings::Interface {
-        name: "eth7".to_owned(),
-        mode: Mode::Generic,
-        copy: Copy::ZeroCopy,
+        mode: XdpMode::Generic,
         queues: Queues::Exactly(2),
         vlan: vec![100, 7],
         transit: true,
-        umem: Umem { chunk: 4096, frames: 4096, headroom: 32 },
-        rings: 512,
+        queue: QueueConfig {
+            chunk: 4096,
+            frames: 4096,
+            headroom: 32,
+            ring: 512,
+            mode: CopyMode::ZeroCopy,
+            busy_poll: Some(BusyPoll { timeout_us: 20, budget: 64 }),
+            vlan_tags: 2,
+            ..QueueConfig::new(InterfaceName::new("eth7").unwrap(), 0, PortId::new(0))
+        },
     };
     assert_eq!(settings.interfaces, [expected]);
-    assert_eq!(settings.interfaces[0].max_mtu(), 4096 - 256 - 32 - 14 - 8);
     let addr = LocalAddr::Ip("2001:db8::1".parse().unwrap());
     let target =
         TargetAdd { kind: TargetKind::Sink, proto: Proto::Tcp, addr, port: 9, on_crash: OnCrash::Pass };
@@ -89,7 +96,7 @@ fn the_command_line_names_the_one_interface() {
     let with = |text| parse(&Source { path: Path::new("octroid.toml"), text }, &overrides);
     for text in ["", "instance = \"main\"", "[[interface]]\nname = \"veth1\"", "[[interface]]\nmode = \"native\""] {
         let settings = with(text).unwrap();
-        assert_eq!((settings.instance.as_str(), settings.interfaces[0].name.as_str()), ("demo", "veth9"));
+        assert_eq!((settings.instance.as_str(), settings.interfaces[0].name()), ("demo", "veth9"));
     }
     let error = with("[[interface]]\nname = \"a\"\n[[interface]]\nname = \"b\"").unwrap_err();
     assert_eq!((error.key(), error.line()), ("interface", Some(1)));
@@ -121,10 +128,11 @@ const MISTAKES: &[&str] = &[
     "{I}vlan = [100, 4095]",
     "{I}transit = \"yes\"",
     "{I}umem = { chunk = 1024 }",
-    "{I}umem = { frames = 3000 }",
+    "{I}umem = { frames = 1024 }",
     "{I}umem = { headroom = 20 }",
     "{I}umem = { chunks = 2048 }",
-    "{I}rings = 4096",
+    "{I}rings = 1000",
+    "{I}busy_poll = { timeout_us = 20 }",
     "{I}[[interface]]\nname = \"veth1\"",
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"",
     "{I}[[target]]\nkind = \"mirror\"\nproto = \"udp\"\nport = 7",

@@ -1,0 +1,222 @@
+//! The control socket and its connections: who may speak now, and what they said.
+//!
+//! Nothing here waits. A client that does not read its answer loses its connection; descriptors that somebody sends along
+//! are closed by the kernel, because no room is given for them.
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{PermissionsExt, chown},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use client::control::{
+    MAX_DATAGRAM,
+    answer::Reply,
+    refusal::{Code, Refusal},
+    request::Request,
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen,
+        recv, send, socket, sockopt,
+    },
+    unistd::Group,
+};
+use serde_json::Value;
+
+use super::limits::{Allowance, Full, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_USER, Users};
+
+/// The group whose members may ask.
+pub const GROUP: &str = "octroi";
+
+/// The control socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// A `SOCK_SEQPACKET` socket: the standard library's type knows how to accept on any kind.
+    socket: UnixListener,
+    path: PathBuf,
+    users: Users,
+    connections: Vec<Connection>,
+    next: u64,
+    buffer: Box<[u8]>,
+}
+
+/// Number of a connection; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id(u64);
+
+/// Somebody asked something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who, for the answer.
+    pub from: Id,
+    /// Who, for policy.
+    pub uid: u32,
+    /// What.
+    pub request: Request,
+}
+
+/// Who may open the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Root and members of [`GROUP`].
+    Group,
+    /// Root alone, for there is no such group.
+    RootOnly,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: Id,
+    socket: OwnedFd,
+    uid: u32,
+    allowance: Allowance,
+}
+
+impl Listener {
+    /// Makes the socket, in place of one that a crash left behind: the instance's lock is ours.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn open(path: &Path) -> io::Result<(Self, Access)> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        // Nobody can connect before `listen`, so the mode is in force before the first client.
+        let access = restrict(path)?;
+        listen(&socket, Backlog::new(64)?)?;
+        let buffer = vec![0; MAX_DATAGRAM + 1].into();
+        let listener =
+            Self { socket: socket.into(), path: path.to_path_buf(), users: Users::default(), connections: Vec::new(), next: 1, buffer };
+        Ok((listener, access))
+    }
+
+    /// What to wait for: the socket itself, and every connection that may speak at `now`.
+    pub fn waiting(&self, now: Duration) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let open = self.connections.iter().filter(move |c| c.allowance.open_at(now) <= now);
+        std::iter::once(self.socket.as_fd()).chain(open.map(|c| c.socket.as_fd()))
+    }
+
+    /// When the first of those who may not speak at `now` may.
+    #[must_use]
+    pub fn due(&self, now: Duration) -> Option<Duration> {
+        self.connections.iter().map(|c| c.allowance.open_at(now)).filter(|&at| now < at).min()
+    }
+
+    /// Lets newcomers in, and takes at most one request of each connection.
+    pub fn turn(&mut self, now: Duration) -> Vec<Asked> {
+        self.accept(now);
+        let mut asked = Vec::new();
+        for at in (0..self.connections.len()).rev() {
+            match self.read(at, now) {
+                Ok(Some(request)) => asked.push(request),
+                Ok(None) => {}
+                Err(Gone) => self.close(at),
+            }
+        }
+        asked
+    }
+
+    /// Sends an answer. Whoever does not take it loses the connection.
+    pub fn answer(&mut self, to: Id, request: u64, outcome: Result<Value, Refusal>) {
+        let Some(at) = self.connections.iter().position(|c| c.id == to) else { return };
+        let datagram = Reply::write(request, outcome)
+            .or_else(|error| Reply::write(request, Err(Code::Eio.because(error))));
+        let fd = self.connections[at].socket.as_raw_fd();
+        let sent = datagram.is_ok_and(|bytes| send(fd, &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).is_ok());
+        if !sent {
+            self.close(at);
+        }
+    }
+
+    /// How many are connected.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn accept(&mut self, now: Duration) {
+        while let Ok((socket, _)) = self.socket.accept() {
+            let socket = OwnedFd::from(socket);
+            let Ok(uid) = getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.uid()) else { continue };
+            if let Err(full) = self.users.enter(uid) {
+                turn_away(&socket, uid, full);
+                continue;
+            }
+            let id = Id(self.next);
+            self.next += 1;
+            self.connections.push(Connection { id, socket, uid, allowance: Allowance::new(now) });
+        }
+    }
+
+    fn read(&mut self, at: usize, now: Duration) -> Result<Option<Asked>, Gone> {
+        let Some(connection) = self.connections.get_mut(at) else { return Ok(None) };
+        if now < connection.allowance.open_at(now) {
+            return Ok(None);
+        }
+        let length = match recv(connection.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return Err(Gone),
+            Ok(length) => length,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(_) => return Err(Gone),
+        };
+        connection.allowance.spend(now);
+        let (from, uid) = (connection.id, connection.uid);
+        match Request::read(&self.buffer[..length]) {
+            Ok(request) => Ok(Some(Asked { from, uid, request })),
+            Err(malformed) => {
+                self.answer(from, malformed.id, Err(malformed.refusal));
+                Ok(None)
+            }
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let connection = self.connections.swap_remove(at);
+        self.users.leave(connection.uid);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The other side is gone, or as good as.
+struct Gone;
+
+fn restrict(path: &Path) -> io::Result<Access> {
+    let group = Group::from_name(GROUP).ok().flatten();
+    let (mode, access) = if group.is_some() { (0o660, Access::Group) } else { (0o600, Access::RootOnly) };
+    if let Some(group) = group {
+        chown(path, None, Some(group.gid.as_raw()))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(access)
+}
+
+fn turn_away(socket: &OwnedFd, uid: u32, full: Full) {
+    let limit = match full {
+        Full::User => Refusal::limit(
+            format_args!("connections of uid {uid}"),
+            MAX_CONNECTIONS_PER_USER as u64 + 1,
+            MAX_CONNECTIONS_PER_USER as u64,
+        ),
+        Full::All => Refusal::limit("connections", MAX_CONNECTIONS as u64 + 1, MAX_CONNECTIONS as u64),
+    };
+    if let Ok(datagram) = Reply::write(0, Err(limit)) {
+        let _ = send(socket.as_raw_fd(), &datagram, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the control operations answer.
+//!
+//! Whoever may connect may look; to change anything takes root, and that is checked before anything is done.
+use std::{collections::BTreeMap, path::Path};
+
+use client::control::{
+    answer::{DoctorRow, StatRow, TargetAdded},
+    refusal::{Code, Refusal},
+    request::{Op, Page},
+    status::{Books, Census, EngineRow, Head, InterfaceRow, QueueRow, Status, StatusPage, TargetStatus},
+};
+use ixp::{panel::Activity, spec};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Daemon, Next, instance::Instance};
+use crate::{
+    control::{listener::Asked, pages},
+    doctor,
+    metrics,
+    road::readings::{EngineReading, PortReading, Readings},
+    supervise::{Machine, State},
+};
+
+impl Daemon {
+    /// Answers one request.
+    pub(super) fn answer(&mut self, asked: Asked) -> Next {
+        let Asked { from, uid, request } = asked;
+        if request.op.changes() && uid != 0 {
+            let refusal = Code::Eacces.because("only root may change anything");
+            self.control.answer(from, request.id, Err(refusal));
+            return Next::Go;
+        }
+        let next = if matches!(request.op, Op::Down(_)) { Next::Stop } else { Next::Go };
+        if next == Next::Stop {
+            tracing::info!("told to go down");
+        }
+        let outcome = self.instance.outcome(request.op);
+        self.control.answer(from, request.id, outcome);
+        next
+    }
+}
+
+impl Instance {
+    fn outcome(&mut self, op: Op) -> Result<Value, Refusal> {
+        match op {
+            Op::TargetAdd(target) => {
+                let tuple = self.road.add_target(&target)?.raw();
+                tracing::info!(tuple, "target {} {} {}:{}", target.kind, target.proto, target.addr, target.port);
+                value(&TargetAdded { tuple })
+            }
+            Op::TargetRemove(remove) => {
+                self.road.remove_target(remove.tuple)?;
+                tracing::info!(tuple = remove.tuple, "target removed");
+                value(&client::control::answer::Done {})
+            }
+            Op::TargetList(list) => page(self.road.targets(), list.after),
+            Op::Status(status) => self.status(status.after),
+            Op::Stats(stats) => page(self.stats()?, stats.after),
+            Op::Doctor(doctor) => page(self.examine(), doctor.after),
+            Op::Down(_) => value(&client::control::answer::Done {}),
+        }
+    }
+
+    fn read(&self) -> Result<Readings, Refusal> {
+        self.road.read().map_err(|error| Code::Eio.because(format_args!("{error:#}")))
+    }
+
+    fn stats(&self) -> Result<Vec<StatRow>, Refusal> {
+        Ok(metrics::rows(&self.read()?).into_iter().map(|row| row.stat).collect())
+    }
+
+    fn examine(&self) -> Vec<DoctorRow> {
+        let ours = self.road.programs();
+        let pins = self.pins.as_deref().unwrap_or(Path::new(abi::pins::ROOT));
+        doctor::examine(&doctor::Case { settings: Some(&self.settings), ours: &ours, pins })
+    }
+
+    fn status(&self, after: u32) -> Result<Value, Refusal> {
+        let readings = self.read()?;
+        let (head, rows) = self.whole_status(&readings).into_rows();
+        let head = (after == 0).then_some(head);
+        let used = serde_json::to_vec(&head).map_or(0, |bytes| bytes.len());
+        let (rows, next) = pages::cut(rows, after, used)?;
+        value(&StatusPage { head, rows, next })
+    }
+
+    fn whole_status(&self, readings: &Readings) -> Status {
+        let stats: Vec<StatRow> = metrics::rows(readings).into_iter().map(|row| row.stat).collect();
+        Status {
+            head: self.head(Books::of(&stats), readings),
+            interfaces: self.machines.iter().zip(&self.settings.interfaces).map(interface_row).collect(),
+            queues: readings.ports.iter().filter_map(queue_row).collect(),
+            engines: readings.engines.iter().map(engine_row).collect(),
+            targets: readings
+                .targets
+                .iter()
+                .map(|(target, packets, bytes)| TargetStatus {
+                    target: target.clone(),
+                    counters: BTreeMap::from([
+                        ("target.packets".to_owned(), *packets),
+                        ("target.bytes".to_owned(), *bytes),
+                    ]),
+                })
+                .collect(),
+        }
+    }
+
+    fn head(&self, books: Books, readings: &Readings) -> Head {
+        Head {
+            instance: self.settings.instance.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX),
+            layout: match self.settings.engine.layout {
+                spec::Layout::RunToCompletion => "run-to-completion".to_owned(),
+                spec::Layout::Pipeline => "pipeline".to_owned(),
+            },
+            idle: match self.settings.engine.idle {
+                spec::Idle::Busy => "busy".to_owned(),
+                spec::Idle::Adaptive => "adaptive".to_owned(),
+                spec::Idle::Sleep => "sleep".to_owned(),
+            },
+            pins: self.pins.as_ref().map(|path| path.display().to_string()),
+            books,
+            warnings: self.warnings(readings),
+        }
+    }
+
+    /// What somebody should look at.
+    fn warnings(&self, readings: &Readings) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for machine in &self.machines {
+            if !matches!(machine.state(), State::Served(_)) {
+                warnings.push(format!("{} is {}", machine.name(), machine.state().word()));
+            }
+        }
+        for engine in readings.engines.iter().filter(|engine| engine.pulse.activity == Activity::Stopped) {
+            warnings.push(format!("engine {} has stopped", engine.engine));
+        }
+        warnings
+    }
+}
+
+fn interface_row((machine, settings): (&Machine, &crate::config::settings::Interface)) -> InterfaceRow {
+    let link = machine.facts().map(|facts| &facts.link);
+    let reason = match machine.state() {
+        State::Waiting { reason, .. } => reason.clone(),
+        _ => None,
+    };
+    InterfaceRow {
+        name: link.map_or_else(|| machine.name().to_owned(), |link| link.name.clone()),
+        index: link.map(|link| link.index),
+        state: machine.state().word().to_owned(),
+        reason,
+        mode: settings.mode.to_string(),
+        copy: settings.queue.mode.to_string(),
+        mtu: link.map(|link| link.mtu),
+        mac: link.map(|link| link.mac.map(|byte| format!("{byte:02x}")).join(":")),
+        vlan: settings.vlan.clone(),
+        transit: settings.transit,
+    }
+}
+
+/// A port that is open; one that is not has rows in `stats` only.
+fn queue_row(port: &PortReading) -> Option<QueueRow> {
+    let census = port.census;
+    Some(QueueRow {
+        interface: port.interface.clone(),
+        queue: port.queue,
+        port: port.port.index() as u16,
+        engine: port.engine?.index() as u32,
+        counters: metrics::port_rows(port).map(|row| (row.stat.name, row.stat.value)).collect(),
+        umem: Census {
+            frames: census.frames,
+            free: census.free,
+            fill: census.fill,
+            out: census.out,
+            tx: census.tx,
+        },
+    })
+}
+
+fn engine_row(reading: &EngineReading) -> EngineRow {
+    let pulse = &reading.pulse;
+    EngineRow {
+        engine: reading.engine.index() as u32,
+        role: reading.role.to_owned(),
+        core: u32::try_from(reading.core).ok(),
+        state: match pulse.activity {
+            Activity::Busy | Activity::Idle => "running".to_owned(),
+            Activity::Blocked => "asleep".to_owned(),
+            Activity::Stopped => "stopped".to_owned(),
+        },
+        cpu_ns: pulse.cpu.map_or(0, |cpu| u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX)),
+        rounds: pulse.rounds,
+        batches: pulse.batches,
+        held: pulse.held,
+    }
+}
+
+fn page<T: Serialize>(rows: Vec<T>, after: u32) -> Result<Value, Refusal> {
+    let (rows, next) = pages::cut(rows, after, 0)?;
+    value(&Page { rows, next })
+}
+
+fn value(answer: &impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(answer).map_err(|error| Code::Eio.because(error))
+}

@@ -1,0 +1,173 @@
+//! The daemon: one thread, one loop over a closed list of events, one place where everything is decided.
+//!
+//! It waits in poll(2) for whatever comes first, turns it into [`Event`]s, and handles them one after the other. Packets
+//! are no business of this thread: engines go on while it is slow, stopped or gone.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`start`] | the order in which an instance comes into being |
+//! | [`instance`] | the road, and what the machines of [`crate::supervise`] ask for, done |
+//! | [`answers`] | what the control operations answer |
+mod answers;
+pub mod instance;
+pub mod start;
+
+use std::{os::fd::AsFd, time::Duration};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signalfd::SignalFd,
+};
+
+use self::instance::Instance;
+use crate::{
+    control::listener::{Asked, Listener},
+    metrics::{
+        self,
+        endpoint::{Endpoint, Scrape},
+        prometheus,
+    },
+    place::Place,
+    supervise::{self, Machine},
+};
+
+/// How often queue counts are looked at: the kernel tells nobody when they change.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A running daemon.
+pub struct Daemon {
+    instance: Instance,
+    control: Listener,
+    metrics: Option<Endpoint>,
+    signals: SignalFd,
+    next_tick: Duration,
+    /// Given up last: until then nobody else may have the instance.
+    place: Place,
+}
+
+/// Everything that can happen.
+#[derive(Debug)]
+enum Event {
+    /// A signal to stop.
+    Stop(&'static str),
+    /// Links or addresses changed.
+    Links,
+    /// An engine lost a port of this interface.
+    PortLost(usize, String),
+    /// A client asked.
+    Asked(Asked),
+    /// A scraper asked.
+    Scrape(Scrape),
+    /// It is time to look.
+    Tick,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Daemon {
+    /// Runs until told to stop, then takes everything down.
+    ///
+    /// # Errors
+    /// Something could not be taken down; everything else was.
+    pub fn run(mut self) -> Result<()> {
+        loop {
+            for event in self.wait()? {
+                if self.handle(event) == Next::Stop {
+                    return self.stop();
+                }
+            }
+        }
+    }
+
+    /// Waits for the first event, and takes all that are there.
+    fn wait(&mut self) -> Result<Vec<Event>> {
+        let now = self.instance.now();
+        {
+            let mut fds: Vec<PollFd<'_>> = Vec::new();
+            let mut add = |fd| fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            add(self.signals.as_fd());
+            add(self.instance.link_events.as_fd());
+            add(self.instance.road.engines().event_fd());
+            self.metrics.iter().for_each(|endpoint| add(endpoint.as_fd()));
+            self.control.waiting(now).for_each(add);
+            match poll(&mut fds, self.timeout(now)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("poll"),
+            }
+        }
+        self.collect()
+    }
+
+    fn timeout(&self, now: Duration) -> PollTimeout {
+        let machines = self.instance.machines.iter().filter_map(Machine::due);
+        let due = machines.chain(self.control.due(now)).chain([self.next_tick]).min();
+        let wait = due.unwrap_or(now).saturating_sub(now);
+        // Rounded up: waking a moment too early would mean waking twice.
+        PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn collect(&mut self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            events.push(Event::Stop(start::signal_name(signal.ssi_signo)));
+        }
+        if self.instance.link_events.drain().context("link events")? {
+            events.push(Event::Links);
+        }
+        events.extend(self.instance.road.lost_ports().into_iter().map(|(at, why)| Event::PortLost(at, why)));
+        if let Some(endpoint) = &self.metrics {
+            events.extend(endpoint.scrapes().map(Event::Scrape));
+        }
+        let now = self.instance.now();
+        events.extend(self.control.turn(now).into_iter().map(Event::Asked));
+        if self.next_tick <= now {
+            self.next_tick = now + TICK;
+            events.push(Event::Links);
+        }
+        events.push(Event::Tick);
+        Ok(events)
+    }
+
+    fn handle(&mut self, event: Event) -> Next {
+        match event {
+            Event::Stop(signal) => {
+                tracing::info!(signal, "stopping");
+                return Next::Stop;
+            }
+            Event::Links => self.instance.look(),
+            Event::PortLost(interface, why) => self.instance.on(interface, supervise::Event::PortFailed(why)),
+            Event::Asked(asked) => return self.answer(asked),
+            Event::Scrape(scrape) => scrape.answer(self.page()),
+            Event::Tick => (0..self.instance.machines.len()).for_each(|at| self.instance.on(at, supervise::Event::Tick)),
+        }
+        Next::Go
+    }
+
+    fn page(&self) -> String {
+        let rows = self.instance.road.read().map(|readings| metrics::rows(&readings));
+        rows.and_then(|rows| Ok(prometheus::text(rows)?)).unwrap_or_else(|error| {
+            tracing::warn!("cannot read the counters: {error:#}");
+            String::new()
+        })
+    }
+
+    /// Takes everything down. Clients hear of it by their connections closing, last of all.
+    fn stop(self) -> Result<()> {
+        let Self { instance, control, metrics, place, .. } = self;
+        drop(metrics);
+        let stopped = instance.road.stop();
+        if stopped.is_ok() {
+            tracing::info!("down");
+        }
+        drop(control);
+        drop(place);
+        stopped
+    }
+}

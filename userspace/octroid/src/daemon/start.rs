@@ -1,0 +1,151 @@
+//! The order in which an instance comes into being: each step needs the one before it, and the first that fails ends it.
+//!
+//! ```text
+//! signals ─► bpffs ─► network namespace ─► lock ─► maps ─► engines ─► interfaces ─► targets ─► metrics ─► control socket
+//! ```
+//!
+//! bpffs is opened before the namespace is entered, signals are blocked before the first thread exists, and the control
+//! socket comes last: whoever can connect finds everything served.
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Context, Result};
+use client::control::instance::RunDir;
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use xsk::bpf::{Bpffs, Instance as Maps, Mounted};
+
+use super::{Daemon, instance::Instance};
+use crate::{
+    config::settings::Settings,
+    control::listener::{Access, GROUP, Listener},
+    metrics::endpoint::Endpoint,
+    netlink::route::Route,
+    place::{Place, enter_network},
+    road::{Origin, Road},
+    supervise::Machine,
+};
+
+/// Where pins go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pins {
+    /// Below the usual directory; bpffs is mounted if it is missing.
+    Usual,
+    /// Below this directory of a bpffs.
+    At(PathBuf),
+    /// Nowhere: a crash detaches everything.
+    None,
+}
+
+/// What the command line says beside the settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the instance's directory goes.
+    pub run_dir: RunDir,
+    /// The network namespace to enter.
+    pub netns: Option<String>,
+    /// Where pins go.
+    pub pins: Pins,
+}
+
+/// Blocks the signals that stop the daemon, for this thread and all that it will start, and opens where they are read.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    set.thread_block().context("cannot block signals")?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")
+}
+
+pub(super) fn signal_name(number: u32) -> &'static str {
+    Signal::try_from(number.cast_signed()).map_or("a signal", Signal::as_str)
+}
+
+/// Brings an instance up.
+///
+/// # Errors
+/// The first thing that is in the way; nothing is left then but what an earlier daemon had left.
+pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
+    let begin = Instant::now();
+    let signals = signals()?;
+    let bpffs = open_bpffs(&options.pins)?;
+    if let Some(netns) = &options.netns {
+        enter_network(netns)?;
+    }
+    let place = Place::take(&options.run_dir, &settings.instance)?;
+    raise_memlock();
+    let pins = bpffs.as_ref().map(|bpffs| bpffs.root().join(settings.instance.as_str()));
+    let adopted = pins.as_ref().is_some_and(|dir| dir.exists());
+    let origin = if adopted { Origin::Adopted } else { Origin::Fresh };
+    let bpf = match &bpffs {
+        Some(bpffs) => Maps::open(bpffs, &settings.instance.as_str().parse()?)?,
+        None => Maps::unpinned()?,
+    };
+    if adopted {
+        tracing::info!("taking over what an earlier daemon left attached");
+    }
+    let road = Road::start(&settings, bpf, origin, place.dir())?;
+    let mut instance = Instance {
+        machines: settings.interfaces.iter().map(|i| Machine::new(i.name())).collect(),
+        // Heard before the first look: what changes in between is looked at once more.
+        link_events: Route::listen().context("cannot hear of link changes")?,
+        route: Route::open().context("cannot ask about links")?,
+        settings,
+        pins,
+        road,
+        start: begin,
+    };
+    match bring_up(&mut instance, &place) {
+        Ok((control, metrics)) => {
+            let next_tick = instance.now();
+            Ok(Daemon { instance, control, metrics, signals, next_tick, place })
+        }
+        Err(error) => {
+            if let Err(left) = instance.road.give_up() {
+                tracing::warn!("{left:#}");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn bring_up(instance: &mut Instance, place: &Place) -> Result<(Listener, Option<Endpoint>)> {
+    instance.bring_up()?;
+    let endpoint = match &instance.settings.metrics {
+        Some(listen) => Some(Endpoint::open(listen).context("metrics.listen")?),
+        None => None,
+    };
+    let (control, access) = Listener::open(place.socket())
+        .with_context(|| format!("cannot make the control socket {}", place.socket().display()))?;
+    if access == Access::RootOnly {
+        tracing::warn!("there is no group {GROUP}: only root may use the control socket");
+    }
+    Ok((control, endpoint))
+}
+
+fn open_bpffs(pins: &Pins) -> Result<Option<Bpffs>> {
+    let bpffs = match pins {
+        Pins::None => return Ok(None),
+        Pins::Usual => Bpffs::open()?,
+        Pins::At(root) => Bpffs::at(root)?,
+    };
+    if bpffs.mounted() == Mounted::Now {
+        tracing::info!("mounted a bpffs on /sys/fs/bpf");
+    }
+    Ok(Some(bpffs))
+}
+
+/// Packet memory is locked; without CAP_IPC_LOCK the limit must be as high as it may be.
+fn raise_memlock() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard)
+    {
+        tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is");
+    }
+}

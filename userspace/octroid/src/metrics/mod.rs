@@ -1,0 +1,101 @@
+//! One registry of every counter: what the command line, JSON and Prometheus show are these rows and no others.
+//!
+//! A row is made from a [`Readings`] and from nothing else, so two views of one reading cannot differ. Names are those
+//! that the counters have where they are counted (`abi::counter`, `ixp::counter`); this file adds the few that only
+//! the daemon can know, and refuses to make sums: the books are added up by role, by whoever wants them.
+pub mod endpoint;
+pub mod prometheus;
+
+use std::collections::BTreeMap;
+
+use abi::counter::{Desc, Role, XdpCounter};
+use client::control::answer::StatRow;
+use ixp::counter::Counter;
+
+use crate::road::readings::{PortReading, Readings};
+
+/// A counter's row with what only Prometheus shows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// One line for people.
+    pub help: &'static str,
+    /// The row.
+    pub stat: StatRow,
+}
+
+/// Redirected before this daemon came.
+const EARLIER: Desc = Desc {
+    name: "xdp.redirect_earlier",
+    help: "frames handed to an earlier daemon, whose own counters ended with it",
+    role: Role::Delivered,
+};
+/// Kernel loss: the receive ring was full.
+const XSK_RING_FULL: Desc =
+    Desc { name: "xsk_ring_full", help: "dropped by the kernel: the receive ring was full", role: Role::Dropped };
+/// Kernel loss: the fill ring was empty.
+const XSK_NO_BUFFER: Desc = Desc {
+    name: "xsk_no_buffer",
+    help: "dropped by the kernel: the fill ring was empty, or the frame longer than a chunk",
+    role: Role::Dropped,
+};
+/// A descriptor that named no frame.
+const XSK_BAD_DESCRIPTOR: Desc = Desc {
+    name: "xsk_bad_descriptor",
+    help: "descriptors from the kernel that named no frame of ours",
+    role: Role::Dropped,
+};
+/// Waiting in engines.
+const HELD: Desc = Desc { name: "held", help: "packets waiting in backlogs and rings of engines", role: Role::Held };
+/// Handed to a target.
+const TARGET_PACKETS: Desc = Desc { name: "target.packets", help: "packets handed to a target", role: Role::Note };
+/// Bytes handed to a target.
+const TARGET_BYTES: Desc =
+    Desc { name: "target.bytes", help: "bytes handed to a target, link-layer header included", role: Role::Note };
+
+/// Every row of a reading, in an order that does not change.
+#[must_use]
+pub fn rows(readings: &Readings) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for counter in XdpCounter::ALL {
+        rows.push(row(counter.desc(), [], readings.xdp[counter as usize]));
+    }
+    rows.push(row(EARLIER, [], readings.earlier));
+    for port in &readings.ports {
+        rows.extend(port_rows(port));
+    }
+    for engine in &readings.engines {
+        rows.push(row(HELD, [("engine", engine.engine.to_string())], engine.pulse.held));
+    }
+    for (target, packets, bytes) in &readings.targets {
+        let labels = || [("kind", target.kind.to_string()), ("tuple", target.tuple.to_string())];
+        rows.push(row(TARGET_PACKETS, labels(), *packets));
+        rows.push(row(TARGET_BYTES, labels(), *bytes));
+    }
+    rows
+}
+
+/// The rows of one port.
+pub fn port_rows(port: &PortReading) -> impl Iterator<Item = Row> + '_ {
+    let labels = || [("interface", port.interface.clone()), ("queue", port.queue.to_string())];
+    let losses = [
+        (XSK_RING_FULL, port.losses.ring_full),
+        (XSK_NO_BUFFER, port.losses.no_buffer),
+        (XSK_BAD_DESCRIPTOR, port.losses.bad_descriptor),
+    ];
+    let engines = Counter::ALL.iter().map(|counter| desc_of(*counter)).zip(port.counters);
+    losses.into_iter().chain(engines).map(move |(desc, value)| row(desc, labels(), value))
+}
+
+/// What an engine takes from a port came in by XDP already: on the whole road it is handed on, not a beginning.
+fn desc_of(counter: Counter) -> Desc {
+    let desc = counter.desc();
+    if desc.role == Role::Rx { Desc { role: Role::Forwarded, ..desc } } else { desc }
+}
+
+fn row<const N: usize>(desc: Desc, labels: [(&str, String); N], value: u64) -> Row {
+    let labels: BTreeMap<_, _> = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Row { help: desc.help, stat: StatRow { name: desc.name.to_owned(), labels, role: desc.role.into(), value } }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,226 @@
+//! One interface on the road: its programs, its sockets, and what was changed on the device.
+//!
+//! Serving goes all the way or leaves nothing behind that was not there before; closing keeps the programs attached, so
+//! that owned tuples follow their crash policy; forgetting is for a device that is gone.
+use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
+use anyhow::{Context, Result, bail};
+use ixp::{engines::Engines, panel::Activity, port::PortId};
+use xsk::{
+    bpf::{AttachSpec, Attached, Instance, QueueSockets},
+    socket::{InterfaceName, QueueConfig, XskPort},
+};
+
+use super::ports::Ports;
+use crate::{
+    config::{file::Queues, settings},
+    supervise::Facts,
+};
+
+/// A configured interface and what there is of it.
+#[derive(Debug)]
+pub struct Interface {
+    /// What was asked for.
+    pub settings: settings::Interface,
+    /// The programs, and the device they are attached to.
+    attached: Option<(u32, Attached)>,
+    open: Vec<PortId>,
+}
+
+impl Interface {
+    /// Nothing of it yet.
+    #[must_use]
+    pub fn new(settings: settings::Interface) -> Self {
+        Self { settings, attached: None, open: Vec::new() }
+    }
+
+    /// The ports that are open.
+    #[must_use]
+    pub fn open(&self) -> &[PortId] {
+        &self.open
+    }
+
+    /// Whether its programs are attached by this daemon.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.attached.is_some()
+    }
+
+    /// The index of the device, and the id of the program attached to it.
+    #[must_use]
+    pub fn program(&self) -> Option<(u32, u32)> {
+        let (index, attached) = self.attached.as_ref()?;
+        Some((*index, attached.ids().ok()?.program))
+    }
+
+    /// What `steer` must know of the device.
+    #[must_use]
+    pub fn port_config(&self, mac: [u8; 6]) -> PortConfig {
+        let mut vlan = [0; MAX_TAGS];
+        vlan.iter_mut().zip(&self.settings.vlan).for_each(|(to, from)| *to = *from);
+        let flags = if self.settings.transit { TRANSIT } else { 0 };
+        PortConfig { mac, tags: self.settings.vlan.len() as u8, flags, vlan }
+    }
+
+    /// Refuses a device that cannot be served as configured.
+    ///
+    /// # Errors
+    /// What does not fit, and what would change it.
+    pub fn check(&self, facts: &Facts) -> Result<()> {
+        let Facts { link, queues } = facts;
+        let (name, active) = (&link.name, *queues);
+        if let Queues::Exactly(wanted) = self.settings.queues
+            && wanted != active
+        {
+            bail!("{active} receive queues are active, the configuration says {wanted}: try `ethtool -L {name} rx {wanted} tx {wanted}` (or combined {wanted})");
+        }
+        if abi::pins::MAX_QUEUES < active {
+            let most = abi::pins::MAX_QUEUES;
+            bail!("{active} receive queues are active, {most} can be served: try `ethtool -L {name} combined {most}`");
+        }
+        Ok(xsk::socket::mtu::check(&self.settings.queue, link.mtu)?)
+    }
+
+    /// Attaches the programs, or replaces those that are attached by the same.
+    ///
+    /// # Errors
+    /// The hook is occupied, a pin does not fit, or the kernel refuses.
+    pub fn attach(&mut self, bpf: &Instance, facts: &Facts) -> Result<()> {
+        let config = self.port_config(facts.link.mac);
+        match &self.attached {
+            Some((_, attached)) => Ok(attached.port()?.set(config)?),
+            None => {
+                let spec = AttachSpec {
+                    ifname: self.settings.name().to_owned(),
+                    ifindex: facts.link.index,
+                    mode: self.settings.mode,
+                    config,
+                };
+                self.attached = Some((facts.link.index, bpf.attach(&spec)?));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the attached programs that the device has changed.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn configure(&self, facts: &Facts) -> Result<()> {
+        let Some((_, attached)) = &self.attached else { return Ok(()) };
+        Ok(attached.port()?.set(self.port_config(facts.link.mac))?)
+    }
+
+    /// Opens a socket for each queue and gives it to an engine.
+    ///
+    /// # Errors
+    /// A queue cannot be had; those opened before it are closed again.
+    pub fn open_queues(
+        &mut self,
+        number: usize,
+        facts: &Facts,
+        engines: &mut Engines<XskPort>,
+        ports: &mut Ports,
+    ) -> Result<()> {
+        let mut sockets = self.sockets()?;
+        for queue in 0..facts.queues {
+            let opened = self.open_queue(number, queue, facts, engines, ports, &mut sockets);
+            if let Err(error) = opened {
+                self.close(engines, ports);
+                return Err(error.context(format!("queue {queue}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_queue(
+        &mut self,
+        number: usize,
+        queue: u32,
+        facts: &Facts,
+        engines: &mut Engines<XskPort>,
+        ports: &mut Ports,
+        sockets: &mut QueueSockets,
+    ) -> Result<()> {
+        let Some(id) = ports.number(number, queue) else {
+            bail!("{} queues are served already, the most there can be", ixp::ledger::MAX_PORTS);
+        };
+        let interface = InterfaceName::new(&facts.link.name)?;
+        let config = QueueConfig { interface, queue, port: id, ..self.settings.queue };
+        let port = XskPort::open(&config)?;
+        ports.opened(id, port.last_statistics());
+        // The engine has it before XDP does: the first redirected frame finds somebody who reads.
+        let fd = nix::unistd::dup(port.xsk_fd()).context("cannot copy the socket's descriptor")?;
+        engines.attach(port)?;
+        self.open.push(id);
+        sockets.set(queue, fd)?;
+        Ok(())
+    }
+
+    /// Takes the sockets out of XDP's map, lets the engines read what is in their rings, and closes them.
+    pub fn close(&mut self, engines: &mut Engines<XskPort>, ports: &mut Ports) {
+        let sockets = self.sockets();
+        if let Ok(mut sockets) = sockets {
+            for port in self.open.iter().filter_map(|&port| ports.get(port)) {
+                if let Err(error) = sockets.clear(port.queue) {
+                    tracing::warn!(interface = self.settings.name(), queue = port.queue, %error, "socket stays in the map");
+                }
+            }
+        }
+        drain(engines, &self.open);
+        for port in self.open.drain(..) {
+            let report = engines.detach(port);
+            if let Err(error) = &report {
+                tracing::warn!(interface = self.settings.name(), %port, %error, "port did not close in order");
+            }
+            ports.closed(port, report.ok().map(|r| r.losses));
+        }
+    }
+
+    /// Detaches the programs and removes their pins. The sockets must be closed.
+    ///
+    /// # Errors
+    /// bpffs refuses.
+    pub fn detach(&mut self) -> Result<()> {
+        Ok(self.attached.take().map_or(Ok(()), |(_, attached)| attached.detach_and_unpin())?)
+    }
+
+    fn sockets(&self) -> Result<QueueSockets> {
+        let (_, attached) = self.attached.as_ref().context("no program is attached")?;
+        Ok(attached.xsks()?)
+    }
+}
+
+/// Waits until engines have read what XDP had already handed to these ports, but not for ever: a stuck engine is not
+/// waited for.
+fn drain(engines: &Engines<XskPort>, ports: &[PortId]) {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+    const PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
+    if ports.is_empty() {
+        return;
+    }
+    let received = || -> u64 {
+        let rows = engines.rows().into_iter().filter(|row| ports.contains(&row.port));
+        rows.flat_map(|row| row.counters().collect::<Vec<_>>())
+            .filter(|(counter, _)| *counter == ixp::counter::Counter::Rx)
+            .map(|(_, value)| value)
+            .sum()
+    };
+    let rounds = || engines.pulses().into_iter().map(|(_, p)| (p.rounds, p.activity)).collect::<Vec<_>>();
+    let start = std::time::Instant::now();
+    let (mut count, mut seen) = (received(), rounds());
+    while start.elapsed() < PATIENCE {
+        std::thread::sleep(PAUSE);
+        let (count_now, seen_now) = (received(), rounds());
+        if count_now != count {
+            (count, seen) = (count_now, seen_now);
+            continue;
+        }
+        // Two whole rounds without a frame, or asleep on empty rings: nothing is left.
+        let quiet = |((before, _), (now, activity)): (&(u64, _), &(u64, Activity))| {
+            *activity == Activity::Blocked || *activity == Activity::Stopped || before + 2 <= *now
+        };
+        if seen.iter().zip(&seen_now).all(quiet) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Every number the dataplane has, read once, so that all who show them show the same.
+//!
+//! Under traffic the numbers are of slightly different moments; at rest they agree. Reading wakes the engines once to
+//! ask where their ports stand, and touches no packet.
+use std::collections::BTreeMap;
+
+use client::control::answer::TargetRow;
+use ixp::{
+    counter::Counter,
+    engines::{EngineId, PortReport},
+    panel::Pulse,
+    port::{Census, PortId, RxLosses},
+    spec::Layout,
+};
+use xsk::bpf::Counts;
+
+use super::{Road, ports};
+
+/// One reading.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// What XDP counted, over all interfaces and all daemons since the programs were attached.
+    pub xdp: Counts,
+    /// How much of `xdp.redirect` an earlier daemon was handed.
+    pub earlier: u64,
+    /// Each port.
+    pub ports: Vec<PortReading>,
+    /// Each engine.
+    pub engines: Vec<EngineReading>,
+    /// Each registered target, and what it was handed: packets, bytes.
+    pub targets: Vec<(TargetRow, u64, u64)>,
+}
+
+/// One port.
+#[derive(Clone, Debug)]
+pub struct PortReading {
+    /// Its number.
+    pub port: PortId,
+    /// Its interface, by the configured name.
+    pub interface: String,
+    /// Its queue.
+    pub queue: u32,
+    /// The engine that receives from it, while it is open.
+    pub engine: Option<EngineId>,
+    /// What became of its packets, over all engines, in the order of [`Counter::ALL`].
+    pub counters: [u64; Counter::ALL.len()],
+    /// What was lost before the engines, closed sockets included.
+    pub losses: RxLosses,
+    /// Where its frames are, while it is open.
+    pub census: Census,
+}
+
+/// One engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineReading {
+    /// Its number.
+    pub engine: EngineId,
+    /// What it does.
+    pub role: &'static str,
+    /// Its core.
+    pub core: usize,
+    /// Its numbers.
+    pub pulse: Pulse,
+}
+
+impl Road {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The kernel refuses to show the counters, or an engine does not answer.
+    pub fn read(&self) -> anyhow::Result<Readings> {
+        let reports = self.engines.reports()?;
+        // Engines before XDP: a packet between the two readings is seen entering and not yet leaving.
+        let rows = self.engines.rows();
+        let mut handed: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+        for (_, row) in self.engines.targets() {
+            let sums = handed.entry(row.tuple.raw()).or_default();
+            *sums = (sums.0 + row.packets, sums.1 + row.bytes);
+        }
+        let target = |row: TargetRow| {
+            let (packets, bytes) = handed.get(&row.tuple).copied().unwrap_or_default();
+            (row, packets, bytes)
+        };
+        let port = |(id, port): (PortId, &ports::Port)| self.port_reading(id, port, &rows, &reports);
+        Ok(Readings {
+            ports: self.ports.iter().filter_map(port).collect(),
+            engines: self.engine_readings(),
+            targets: self.targets().into_iter().map(target).collect(),
+            earlier: self.earlier,
+            xdp: self.counters.read()?,
+        })
+    }
+
+    fn port_reading(
+        &self,
+        id: PortId,
+        port: &ports::Port,
+        rows: &[ixp::engines::Row],
+        reports: &[PortReport],
+    ) -> Option<PortReading> {
+        let report = reports.iter().find(|report| report.port == id);
+        let mut counters = [0; Counter::ALL.len()];
+        for row in rows.iter().filter(|row| row.port == id) {
+            counters.iter_mut().zip(row.values).for_each(|(sum, value)| *sum += value);
+        }
+        Some(PortReading {
+            port: id,
+            interface: self.interfaces.get(port.interface)?.settings.name().to_owned(),
+            queue: port.queue,
+            engine: self.engines.attached().iter().find(|a| a.port == id).map(|a| a.engine),
+            counters,
+            losses: ports::sum(port.before, report.map(|r| r.losses).unwrap_or_default()),
+            census: report.map(|r| r.census).unwrap_or_default(),
+        })
+    }
+
+    fn engine_readings(&self) -> Vec<EngineReading> {
+        let last = self.spec.cores.len().saturating_sub(1);
+        let role = |at: usize| match self.spec.layout {
+            Layout::RunToCompletion => "all",
+            Layout::Pipeline if at == 0 => "rx",
+            Layout::Pipeline if at == last => "tx",
+            Layout::Pipeline => "me",
+        };
+        let pulses = self.engines.pulses().into_iter().zip(&self.spec.cores);
+        pulses
+            .map(|((engine, pulse), &core)| EngineReading { engine, role: role(engine.index()), core, pulse })
+            .collect()
+    }
+}
