@@ -101,14 +101,14 @@ impl<C, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
     #[inline(always)]
     fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>) {
         for (frame, lane) in frames.iter().zip(lanes.iter()) {
-            if lane.verdict == Verdict::Next
+            if matches!(lane.verdict, Verdict::Next)
                 && let Some(address) = self.0.issue(frame, &lane.context, env)
             {
                 prefetch::read(address);
             }
         }
         for (frame, lane) in frames.iter_mut().zip(lanes.iter_mut()) {
-            if lane.verdict == Verdict::Next {
+            if matches!(lane.verdict, Verdict::Next) {
                 lane.verdict = self.0.step(frame, &mut lane.context, env);
             }
         }
