@@ -1,12 +1,11 @@
 //! A frame as an XDP program sees it: two addresses, and reads that are checked against the second.
 //!
 //! It refuses to be kept across a helper that moves the packet (`bpf_xdp_adjust_meta`): such a helper invalidates
-//! every pointer, so a `Frame` is made after it. All reads are of 16 bits: each header starts at an even offset,
-//! while wider fields need not be aligned.
+//! every pointer, so a `Frame` is made after it. All reads begin at even offsets, where headers and their fields do.
 //!
-//! The length is asked of the kernel: subtracting packet pointers needs CAP_PERFMON. It also keeps the compiler from
-//! proving that a read is inside the packet where the verifier cannot follow, and from leaving out its check.
-use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
+//! Offsets that depend on the packet, and subtracting packet pointers, are what makes loading need CAP_PERFMON beside
+//! CAP_BPF: without it the verifier allows neither.
+use aya_ebpf::programs::XdpContext;
 
 /// The bytes between `data` and `data_end`.
 #[derive(Clone, Copy)]
@@ -20,9 +19,12 @@ impl Frame {
     /// The frame of `ctx` as it is now.
     #[inline(always)]
     pub fn of(ctx: &XdpContext) -> Self {
-        // SAFETY: `ctx.ctx` is the context the kernel handed to this program.
-        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
-        Self { start: ctx.data(), end: ctx.data_end(), len }
+        let (start, end) = (ctx.data(), ctx.data_end());
+        // SAFETY: `ctx.ctx` is the context the kernel handed to this program. Volatile, so that the compiler takes this
+        // end for another one: it would prove from the length that a read is inside, and leave out the check that
+        // the verifier, which cannot follow such a proof, wants to see.
+        let same_end = unsafe { (&raw const (*ctx.ctx).data_end).read_volatile() } as usize;
+        Self { start, end, len: same_end - start }
     }
 
     /// Length in bytes. (A program without frags sees one page at most, so 16 bits hold it.)
@@ -76,7 +78,8 @@ impl<const N: usize> Words<N> {
     /// Words `I` and `J = I + 1` as they lie in memory.
     #[inline(always)]
     pub fn pair<const I: usize, const J: usize>(self) -> u32 {
-        const { assert!(I + 1 == J) };
-        u32::from(self.raw::<I>()) | u32::from(self.raw::<J>()) << 16
+        const { assert!(I + 1 == J && J < N) };
+        // SAFETY: `Frame::words` checked that all `N` words lie in the frame, and `I < J < N`.
+        unsafe { (&raw const (*self.0)[I]).cast::<u32>().read_unaligned() }
     }
 }

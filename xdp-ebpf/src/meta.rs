@@ -54,12 +54,30 @@ impl Slot {
         (meta.class, meta.class_gen)
     }
 
-    /// Writes all 16 bytes.
+    /// Writes all 16 bytes, as two words: field by field they would be nine stores and a call of `memset`.
     #[inline(always)]
     pub fn write(self, meta: RxMeta) {
         // SAFETY: as in `class`; nobody else looks at this packet while the program runs.
-        unsafe { self.0.write(meta) };
+        unsafe { self.0.cast::<[u64; 2]>().write_unaligned(words(meta)) };
     }
+}
+
+/// The bytes of `meta` as words in this machine's order.
+#[inline(always)]
+const fn words(meta: RxMeta) -> [u64; 2] {
+    let RxMeta { magic, kind, flags, id, generation, class, class_gen, l3_off, l4_off, frame_len } = meta;
+    [
+        magic as u64
+            | (kind as u64) << 16
+            | (flags as u64) << 24
+            | (id as u64) << 32
+            | (generation as u64) << 48,
+        class as u64
+            | (class_gen as u64) << 16
+            | (l3_off as u64) << 24
+            | (l4_off as u64) << 32
+            | (frame_len as u64) << 48,
+    ]
 }
 
 const EMPTY: RxMeta = RxMeta {
@@ -73,4 +91,26 @@ const EMPTY: RxMeta = RxMeta {
     l3_off: 0,
     l4_off: 0,
     frame_len: 0,
+};
+
+/// Every field has its place in the words: each of the bytes 1 to 16 comes out where `repr(C)` puts it.
+const _: () = {
+    let meta = RxMeta {
+        magic: 0x0201,
+        kind: 3,
+        flags: 4,
+        id: 0x0605,
+        generation: 0x0807,
+        class: 0x0A09,
+        class_gen: 0x0B,
+        l3_off: 0x0C,
+        l4_off: 0x0E0D,
+        frame_len: 0x100F,
+    };
+    let bytes: [u8; RxMeta::SIZE] = zerocopy::transmute!(words(meta));
+    let mut i = 0;
+    while i < bytes.len() {
+        assert!(bytes[i] as usize == i + 1);
+        i += 1;
+    }
 };

@@ -29,6 +29,12 @@ pub struct Parsed {
 pub struct Key([u32; 5]);
 
 impl Key {
+    /// The same tuple with the unspecified address: what a transit service registers.
+    #[inline(always)]
+    pub fn any(&self) -> Self {
+        Self([0, 0, 0, 0, self.0[4]])
+    }
+
     /// What the map is asked for.
     #[inline(always)]
     pub fn exact(&self) -> &SteerKey {

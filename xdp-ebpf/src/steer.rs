@@ -68,7 +68,7 @@ fn lookup(parsed: &Parsed, port: &PortConfig) -> Option<Target> {
         return None;
     }
     // SAFETY: as above.
-    unsafe { STEER.get(&parsed.key.exact().any()) }.copied()
+    unsafe { STEER.get(parsed.key.any().exact()) }.copied()
 }
 
 /// Hands the frame to the socket of its queue; without one, to the verdict that the target chose for a crash.

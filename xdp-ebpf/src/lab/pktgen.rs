@@ -71,7 +71,7 @@ fn next_frame(ctx: &XdpContext) -> Option<()> {
     let cursor = unsafe { &mut *cursor };
     let now_ns = if config.interval_q == 0 { clock_ns() } else { 0 };
     if config.waits != 0 {
-        wait_until(cursor.due_ns());
+        cursor.note_lag(wait_until(cursor.due_ns()));
     }
     let (stamp, at) = cursor.next(config, now_ns);
     let size = &config.sizes[usize::from(config.pattern[at as usize % MAX_PATTERN]) % MAX_SIZES];
@@ -95,16 +95,19 @@ fn next_frame(ctx: &XdpContext) -> Option<()> {
     }
 }
 
-/// Spins until `due_ns`, or until it has looked often enough.
+/// Spins until `due_ns`, or until it has looked often enough, and says what time it is then.
 ///
 /// User space cannot pace live frames finer than its calls, each of which sets up a page pool.
 #[inline(always)]
-fn wait_until(due_ns: u64) {
+fn wait_until(due_ns: u64) -> u64 {
+    let mut now_ns = clock_ns();
     for _ in 0..MAX_LOOKS {
-        if due_ns <= clock_ns() {
-            return;
+        if due_ns <= now_ns {
+            break;
         }
+        now_ns = clock_ns();
     }
+    now_ns
 }
 
 #[inline(always)]

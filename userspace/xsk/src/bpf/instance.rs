@@ -87,7 +87,15 @@ impl Instance {
     /// # Errors
     /// The object was not built, or the kernel refuses it.
     pub fn load(&self, config: PortConfig) -> Result<Loaded, BpfError> {
-        Loaded::new(&Object::embedded()?, Maps::create()?, Shared::new(&self.steer, &self.counters)?, config)
+        self.load_object(config, &Object::embedded()?)
+    }
+
+    /// The same with another object.
+    ///
+    /// # Errors
+    /// As [`Instance::load`].
+    pub fn load_object(&self, config: PortConfig, object: &Object) -> Result<Loaded, BpfError> {
+        Loaded::new(object, Maps::create()?, Shared::new(&self.steer, &self.counters)?, config)
     }
 
     /// Removes the instance's pins. Every interface must have been detached.
