@@ -17,22 +17,22 @@ use std::{
     os::fd::BorrowedFd,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use abi::rxmeta::RxMeta;
 use thiserror::Error;
 
-use super::{Census, Port, PortError, PortId, Receive, RxLosses, Transmit};
+use super::{
+    Census, Port, PortError, PortId, Receive, RxLosses, Transmit,
+    pool::{Pool, PoolError, UnderWay},
+};
 use crate::{
-    frame::{Desc, Frame, Geometry, HeapBacking, Umem, UmemError},
-    ring::{Consumer, Producer, RingSize, ring},
+    frame::{Frame, Geometry},
+    ring::{Consumer, Producer, ring},
     wakeup::Bell,
 };
-
-/// Bytes before the packet in each chunk: what AF_XDP keeps free, and room for metadata.
-pub(super) const HEADROOM: u64 = 256 + 16;
 
 /// How a memory port is made.
 #[derive(Clone, Copy, Debug)]
@@ -51,31 +51,6 @@ impl Options {
     pub const fn new(id: PortId) -> Self {
         Self { id, geometry: Geometry { chunk: 2048, frames: 2048 }, ring_slots: 1024 }
     }
-}
-
-/// Why a memory port cannot be made.
-#[derive(Debug, Error, PartialEq)]
-pub enum MemoryPortError {
-    /// Its UMEM cannot be made.
-    #[error(transparent)]
-    Umem(#[from] UmemError),
-    /// Its rings cannot be made.
-    #[error(transparent)]
-    Ring(#[from] RingSize),
-    /// A chunk has no room for a packet.
-    #[error("chunks of {given} bytes hold no packet behind {limit} bytes of headroom")]
-    Chunk {
-        /// Bytes of a chunk.
-        given: u32,
-        /// Bytes before the packet.
-        limit: u64,
-    },
-    /// There is not enough memory.
-    #[error("no memory for the port's frames")]
-    NoMemory,
-    /// No bell could be made.
-    #[error("eventfd: {0}")]
-    Bell(#[from] nix::Error),
 }
 
 /// Why the far end could not get a packet in. The port counts it as the kernel would.
@@ -97,13 +72,11 @@ pub enum Refused {
     },
 }
 
-/// What both ends of a port know.
+/// What the far end lost.
 #[derive(Debug, Default)]
-struct Shared {
+struct Lost {
     ring_full: AtomicU64,
     no_buffer: AtomicU64,
-    /// Own frames that left by the sending half and are not back.
-    sending: AtomicU32,
 }
 
 /// A port whose other end is a [`FarEnd`].
@@ -115,24 +88,21 @@ pub struct MemoryPort {
 /// Its receiving half.
 pub struct MemoryRx {
     id: PortId,
-    umem: Umem,
-    free: Vec<u64>,
+    pool: Pool,
     fill: Producer<Frame>,
     /// An empty frame that did not fit the fill ring.
     spare: Option<Frame>,
     filled: u32,
     packets: Consumer<Frame>,
-    completed: Consumer<Frame>,
-    shared: Arc<Shared>,
+    lost: Arc<Lost>,
     bell: Arc<Bell>,
 }
 
 /// Its sending half.
 pub struct MemoryTx {
     id: PortId,
-    umem: crate::frame::UmemId,
     packets: Producer<Frame>,
-    shared: Arc<Shared>,
+    under_way: UnderWay,
 }
 
 /// The wire's end of a memory port: what injects packets and collects what was sent.
@@ -143,41 +113,34 @@ pub struct FarEnd {
     packets: Producer<Frame>,
     sent: Consumer<Frame>,
     completed: Producer<Frame>,
-    umem: crate::frame::UmemId,
-    shared: Arc<Shared>,
+    under_way: UnderWay,
+    lost: Arc<Lost>,
     bell: Arc<Bell>,
 }
 
 /// Makes a port and its far end.
 ///
 /// # Errors
-/// [`MemoryPortError`].
-pub fn memory_port(options: Options) -> Result<(MemoryPort, FarEnd), MemoryPortError> {
+/// [`PoolError`].
+pub fn memory_port(options: Options) -> Result<(MemoryPort, FarEnd), PoolError> {
     let Options { id, geometry, ring_slots } = options;
-    if u64::from(geometry.chunk) <= HEADROOM {
-        return Err(MemoryPortError::Chunk { given: geometry.chunk, limit: HEADROOM });
-    }
-    let backing = HeapBacking::new(geometry).ok_or(MemoryPortError::NoMemory)?;
-    let umem = Umem::new(Box::new(backing), geometry, id)?;
+    let (pool, completed) = Pool::new(id, geometry, ring_slots)?;
     let (fill, far_fill) = ring(ring_slots)?;
     let (far_packets, packets) = ring(ring_slots)?;
     let (out, sent) = ring(ring_slots)?;
-    let (far_completed, completed) = ring(ring_slots)?;
-    let (shared, bell) = (Arc::<Shared>::default(), Arc::new(Bell::new()?));
-    let tx = MemoryTx { id, umem: umem.id(), packets: out, shared: Arc::clone(&shared) };
+    let (lost, bell) = (Arc::<Lost>::default(), Arc::new(Bell::new()?));
+    let tx = MemoryTx { id, packets: out, under_way: pool.under_way() };
     let far = FarEnd {
         fill: far_fill,
         spare: None,
         packets: far_packets,
         sent,
-        completed: far_completed,
-        umem: umem.id(),
-        shared: Arc::clone(&shared),
+        completed,
+        under_way: pool.under_way(),
+        lost: Arc::clone(&lost),
         bell: Arc::clone(&bell),
     };
-    // The lowest chunk is used first.
-    let free = (0..geometry.frames).rev().map(|c| u64::from(c) * u64::from(geometry.chunk)).collect();
-    let mut rx = MemoryRx { id, umem, free, fill, spare: None, filled: 0, packets, completed, shared, bell };
+    let mut rx = MemoryRx { id, pool, fill, spare: None, filled: 0, packets, lost, bell };
     rx.stock();
     Ok((MemoryPort { rx, tx }, far))
 }
@@ -195,24 +158,13 @@ impl MemoryRx {
     /// Fills the fill ring from the free list.
     fn stock(&mut self) {
         loop {
-            let Some(frame) = self.spare.take().or_else(|| self.claim()) else { return };
+            let Some(frame) = self.alloc() else { return };
             if let Err(frame) = self.fill.push(frame) {
                 self.spare = Some(frame);
                 return;
             }
             self.filled += 1;
         }
-    }
-
-    fn claim(&mut self) -> Option<Frame> {
-        let addr = self.free.pop()?;
-        self.umem.claim(Desc { addr: addr + HEADROOM, len: 0 }).ok()
-    }
-
-    /// Parks an own frame and remembers its chunk.
-    fn park(&mut self, frame: Frame) {
-        let chunk = u64::from(self.umem.geometry().chunk);
-        self.free.push(frame.into_desc().addr & !(chunk - 1));
     }
 
     fn take(&mut self, into: &mut Vec<Frame>, max: usize) -> usize {
@@ -242,22 +194,15 @@ impl Receive for MemoryRx {
     }
 
     fn recycle(&mut self, frame: Frame) {
-        if frame.umem() == self.umem.id() {
-            self.park(frame);
-        }
+        self.pool.recycle(frame);
     }
 
     fn alloc(&mut self) -> Option<Frame> {
-        self.spare.take().or_else(|| self.claim())
+        self.spare.take().or_else(|| self.pool.alloc())
     }
 
     fn refill(&mut self) -> Result<(), PortError> {
-        while let Some(frame) = self.completed.pop() {
-            self.park(frame);
-            self.shared.sending.fetch_sub(1, Ordering::Relaxed);
-        }
-        let Self { umem, free, .. } = self;
-        umem.reclaim_orphans(|addr| free.push(addr));
+        self.pool.take_back();
         self.stock();
         Ok(())
     }
@@ -267,28 +212,19 @@ impl Receive for MemoryRx {
     }
 
     fn memory_bytes(&self) -> u64 {
-        let Geometry { chunk, frames } = self.umem.geometry();
-        u64::from(chunk) * u64::from(frames)
+        self.pool.memory_bytes()
     }
 
     fn losses(&self) -> RxLosses {
         RxLosses {
-            ring_full: self.shared.ring_full.load(Ordering::Relaxed),
-            no_buffer: self.shared.no_buffer.load(Ordering::Relaxed),
+            ring_full: self.lost.ring_full.load(Ordering::Relaxed),
+            no_buffer: self.lost.no_buffer.load(Ordering::Relaxed),
             bad_descriptor: 0,
         }
     }
 
     fn census(&self) -> Census {
-        let tx = self.shared.sending.load(Ordering::Relaxed);
-        let spare = u32::from(self.spare.is_some());
-        Census {
-            frames: self.umem.geometry().frames,
-            free: self.free.len() as u32 + spare,
-            fill: self.filled,
-            out: self.umem.out().saturating_sub(spare + self.filled + tx),
-            tx,
-        }
+        self.pool.census(self.filled, u32::from(self.spare.is_some()))
     }
 }
 
@@ -298,11 +234,11 @@ impl Transmit for MemoryTx {
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
-        let own = frame.umem() == self.umem;
-        // Counted before it can come back.
-        self.shared.sending.fetch_add(u32::from(own), Ordering::Relaxed);
-        self.packets.push(frame).inspect_err(|_| {
-            self.shared.sending.fetch_sub(u32::from(own), Ordering::Relaxed);
+        self.under_way.leaves(&frame);
+        self.packets.push(frame).inspect_err(|frame| {
+            if self.under_way.owns(frame) {
+                self.under_way.stays();
+            }
         })
     }
 
@@ -322,7 +258,7 @@ impl FarEnd {
     /// [`Refused`]; the packet is lost.
     pub fn inject(&mut self, packet: &[u8], meta: Option<&RxMeta>) -> Result<(), Refused> {
         let Some(mut frame) = self.spare.take().or_else(|| self.fill.pop()) else {
-            self.shared.no_buffer.fetch_add(1, Ordering::Relaxed);
+            self.lost.no_buffer.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::NoBuffer);
         };
         if let Err(limit) = frame.set_len(packet.len()) {
@@ -335,7 +271,7 @@ impl FarEnd {
             let _ = frame.set_meta(meta);
         }
         if let Err(frame) = self.packets.push(frame) {
-            self.shared.ring_full.fetch_add(1, Ordering::Relaxed);
+            self.lost.ring_full.fetch_add(1, Ordering::Relaxed);
             self.spare = Some(frame);
             return Err(Refused::RingFull);
         }
@@ -351,12 +287,9 @@ impl FarEnd {
         {
             each(frame.bytes());
             taken += 1;
-            if frame.umem() == self.umem {
-                // The ring holds as many as can be under way: the transmit ring is no larger. Were it full, the
-                // frame would be dropped here and reclaimed as an orphan.
-                if self.completed.push(frame).is_err() {
-                    self.shared.sending.fetch_sub(1, Ordering::Relaxed);
-                }
+            // A frame that finds no way back is dropped here, and its pool takes it up as an orphan.
+            if self.under_way.owns(&frame) && self.completed.push(frame).is_err() {
+                self.under_way.stays();
             }
         }
         if taken != 0 {
@@ -382,6 +315,7 @@ impl Drop for FarEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::pool::HEADROOM;
 
     const SMALL: Options =
         Options { id: PortId::new(5), geometry: Geometry { chunk: 2048, frames: 8 }, ring_slots: 4 };

@@ -4,6 +4,8 @@
 //! cores (layout `pipeline`) or on one (`run-to-completion`); what the sending half gets back from the wire travels
 //! to the receiving half inside the port, so no engine ever sees a completed frame.
 pub mod memory;
+pub mod pcap;
+pub mod pool;
 pub mod source;
 
 use std::{fmt, os::fd::BorrowedFd};
@@ -54,6 +56,9 @@ pub enum PortError {
     /// The device behind the port went away or is down.
     #[error("the device is gone or down")]
     Gone,
+    /// There was an end, and it is reached: the last packet of a file has been received.
+    #[error("the end is reached")]
+    Ended,
     /// The kernel refused a call that must not fail.
     #[error("{call}: {source}")]
     Kernel {

@@ -6,7 +6,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -14,11 +14,11 @@ use abi::rxmeta::RxMeta;
 
 use super::{
     Census, Port, PortError, PortId, Receive, RxLosses, Transmit,
-    memory::{HEADROOM, MemoryPortError},
+    pool::{Pool, PoolError, UnderWay},
 };
 use crate::{
-    frame::{Desc, Frame, Geometry, HeapBacking, Umem, UmemId},
-    ring::{Consumer, Producer, ring},
+    frame::{Frame, Geometry},
+    ring::Producer,
 };
 
 /// A packet to be received again and again.
@@ -37,7 +37,7 @@ pub struct Options {
     pub id: PortId,
     /// Its UMEM.
     pub geometry: Geometry,
-    /// Packets it has; then it ends, and says so by [`PortError::Gone`].
+    /// Packets it has; then it ends, and says so by [`PortError::Ended`].
     pub packets: u64,
 }
 
@@ -50,21 +50,17 @@ pub struct SourcePort {
 /// Its receiving half.
 pub struct SourceRx {
     id: PortId,
-    umem: Umem,
-    free: Vec<u64>,
+    pool: Pool,
     templates: Vec<Template>,
     next: usize,
     left: u64,
-    sent: Consumer<Frame>,
-    sending: Arc<AtomicU32>,
 }
 
 /// Its sending half.
 pub struct SourceTx {
     id: PortId,
-    umem: UmemId,
     sent: Producer<Frame>,
-    sending: Arc<AtomicU32>,
+    under_way: UnderWay,
     bytes: Arc<AtomicU64>,
 }
 
@@ -72,34 +68,19 @@ impl SourcePort {
     /// A port that receives `templates` in turn.
     ///
     /// # Errors
-    /// [`MemoryPortError`]; templates longer than a frame are cut to it.
-    pub fn new(options: Options, templates: Vec<Template>) -> Result<Self, MemoryPortError> {
+    /// [`PoolError`]; templates longer than a frame are cut to it.
+    pub fn new(options: Options, mut templates: Vec<Template>) -> Result<Self, PoolError> {
         let Options { id, geometry, packets } = options;
-        if u64::from(geometry.chunk) <= HEADROOM {
-            return Err(MemoryPortError::Chunk { given: geometry.chunk, limit: HEADROOM });
-        }
-        let backing = HeapBacking::new(geometry).ok_or(MemoryPortError::NoMemory)?;
-        let umem = Umem::new(Box::new(backing), geometry, id)?;
-        let (producer, consumer) = ring(geometry.frames.next_power_of_two() as usize)?;
-        let sending = Arc::<AtomicU32>::default();
-        let mut templates = templates;
+        let (pool, sent) = Pool::new(id, geometry, geometry.frames.next_power_of_two() as usize)?;
         for Template { bytes, meta } in &mut templates {
-            bytes.truncate(geometry.chunk as usize - HEADROOM as usize);
+            bytes.truncate(pool.capacity());
             if let Some(meta) = meta {
                 meta.frame_len = bytes.len() as u16;
             }
         }
         let left = if templates.is_empty() { 0 } else { packets };
-        let free = (0..geometry.frames).rev().map(|c| u64::from(c) * u64::from(geometry.chunk)).collect();
-        let tx = SourceTx {
-            id,
-            umem: umem.id(),
-            sent: producer,
-            sending: Arc::clone(&sending),
-            bytes: Arc::default(),
-        };
-        let rx = SourceRx { id, umem, free, templates, next: 0, left, sent: consumer, sending };
-        Ok(Self { rx, tx })
+        let tx = SourceTx { id, sent, under_way: pool.under_way(), bytes: Arc::default() };
+        Ok(Self { rx: SourceRx { id, pool, templates, next: 0, left }, tx })
     }
 
     /// Counts the bytes sent, also after the port was attached.
@@ -119,14 +100,9 @@ impl Port for SourcePort {
 }
 
 impl SourceRx {
-    fn park(&mut self, frame: Frame) {
-        let chunk = u64::from(self.umem.geometry().chunk);
-        self.free.push(frame.into_desc().addr & !(chunk - 1));
-    }
-
     #[inline]
     fn make(&mut self) -> Option<Frame> {
-        let mut frame = self.alloc()?;
+        let mut frame = self.pool.alloc()?;
         let template = self.templates.get(self.next)?;
         self.next = if self.next + 1 < self.templates.len() { self.next + 1 } else { 0 };
         // Templates were cut to the frame's size.
@@ -146,7 +122,7 @@ impl Receive for SourceRx {
 
     fn receive(&mut self, into: &mut Vec<Frame>, max: usize) -> Result<usize, PortError> {
         if self.left == 0 {
-            return Err(PortError::Gone);
+            return Err(PortError::Ended);
         }
         let max = max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         for made in 0..max {
@@ -161,23 +137,15 @@ impl Receive for SourceRx {
     }
 
     fn recycle(&mut self, frame: Frame) {
-        if frame.umem() == self.umem.id() {
-            self.park(frame);
-        }
+        self.pool.recycle(frame);
     }
 
     fn alloc(&mut self) -> Option<Frame> {
-        let addr = self.free.pop()?;
-        self.umem.claim(Desc { addr: addr + HEADROOM, len: 0 }).ok()
+        self.pool.alloc()
     }
 
     fn refill(&mut self) -> Result<(), PortError> {
-        while let Some(frame) = self.sent.pop() {
-            self.park(frame);
-            self.sending.fetch_sub(1, Ordering::Relaxed);
-        }
-        let Self { umem, free, .. } = self;
-        umem.reclaim_orphans(|addr| free.push(addr));
+        self.pool.take_back();
         Ok(())
     }
 
@@ -186,8 +154,7 @@ impl Receive for SourceRx {
     }
 
     fn memory_bytes(&self) -> u64 {
-        let Geometry { chunk, frames } = self.umem.geometry();
-        u64::from(chunk) * u64::from(frames)
+        self.pool.memory_bytes()
     }
 
     fn losses(&self) -> RxLosses {
@@ -195,14 +162,7 @@ impl Receive for SourceRx {
     }
 
     fn census(&self) -> Census {
-        let tx = self.sending.load(Ordering::Relaxed);
-        Census {
-            frames: self.umem.geometry().frames,
-            free: self.free.len() as u32,
-            fill: 0,
-            out: self.umem.out().saturating_sub(tx),
-            tx,
-        }
+        self.pool.census(0, 0)
     }
 }
 
@@ -213,12 +173,9 @@ impl Transmit for SourceTx {
 
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         let len = frame.len() as u64;
-        if frame.umem() == self.umem {
-            // Counted before it can come back.
-            self.sending.fetch_add(1, Ordering::Relaxed);
-            self.sent.push(frame).inspect_err(|_| {
-                self.sending.fetch_sub(1, Ordering::Relaxed);
-            })?;
+        if self.under_way.owns(&frame) {
+            self.under_way.leaves(&frame);
+            self.sent.push(frame).inspect_err(|_| self.under_way.stays())?;
         }
         self.bytes.fetch_add(len, Ordering::Relaxed);
         Ok(())
@@ -256,7 +213,7 @@ mod tests {
         rx.refill().expect("there");
         assert_eq!(rx.receive(&mut frames, 64).expect("not dry"), 1);
         assert_eq!(rx.census(), Census { frames: 4, free: 3, fill: 0, out: 1, tx: 0 });
-        assert!(matches!(rx.receive(&mut frames, 64), Err(PortError::Gone)));
+        assert!(matches!(rx.receive(&mut frames, 64), Err(PortError::Ended)));
         assert_eq!(tx.bytes.load(Ordering::Relaxed), 16);
     }
 }
