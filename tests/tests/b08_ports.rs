@@ -5,12 +5,16 @@ mod ports;
 
 use std::{
     os::fd::AsRawFd as _,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use ixp::port::{PortId, Receive as _, RxLosses, Transmit as _};
-use octroi_tests::lab::{self, Flow, Need, Pair, PairOptions, Stamp, Tap};
+use ixp::{
+    frame::Frame,
+    port::{PortId, Receive as _, RxLosses, Transmit as _},
+};
+use octroi_tests::lab::{self, Flow, Need, Pair, PairOptions, Stamp, Tap, until};
 use xsk::socket::{CopyMode, OpenError, QueueConfig};
 
 use crate::ports::{Port, config, open};
@@ -64,6 +68,75 @@ fn b08_two_ports_echo_every_frame_and_keep_every_chunk() -> Result<()> {
         port.balance()?;
     }
     Ok(())
+}
+
+#[test]
+fn b08_halves_on_two_threads_lose_nothing() -> Result<()> {
+    const FRAMES: u64 = 10_000;
+    let Some(_lab) = lab::require("b08_halves_on_two_threads_lose_nothing", NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    let mut near = Port::on(&pair.peer, &config(&pair.peer)?)?;
+    let Port { mut rx, mut tx, sockets, .. } = Port::on(&pair.served, &config(&pair.served)?)?;
+    let (mut to_tx, mut from_rx) = ixp::ring::ring::<Frame>(1024)?;
+    let stop = AtomicBool::new(false);
+    let census = std::thread::scope(|scope| -> Result<_> {
+        // As in layout `pipeline`: one thread receives and refills, another sends.
+        let receiving = scope.spawn(|| -> Result<_> {
+            let mut frames = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                rx.receive(&mut frames, 64)?;
+                while !frames.is_empty() {
+                    to_tx.push_burst(&mut frames);
+                }
+                rx.refill()?;
+            }
+            until("every chunk is home", || {
+                rx.refill()?;
+                Ok(rx.census().tx + rx.census().out == 0)
+            })?;
+            Ok(rx.census())
+        });
+        let sending = scope.spawn(|| -> Result<_> {
+            while !stop.load(Ordering::Relaxed) || tx.outstanding() != 0 {
+                let mut next = from_rx.pop();
+                while let Some(frame) = next.take() {
+                    next = tx.send(frame).err();
+                    tx.flush()?;
+                }
+                tx.flush()?;
+            }
+            Ok(())
+        });
+        let echoed = exchange(&pair, &mut near, FRAMES);
+        stop.store(true, Ordering::Relaxed);
+        sending.join().expect("no panic")?;
+        let census = receiving.join().expect("no panic")?;
+        echoed.map(|()| census)
+    })?;
+    assert_eq!((census.free + census.fill, census.out, census.tx), (census.frames, 0, 0));
+    drop(sockets);
+    near.balance()
+}
+
+/// Sends numbered frames, at most [`lab::WINDOW`] ahead of the answers, and sees that each comes back.
+fn exchange(pair: &Pair, near: &mut Port, frames: u64) -> Result<()> {
+    let (mut sent, mut back) = (0, 0);
+    let mut got = Vec::new();
+    until("every frame has come back", || {
+        while sent < frames && sent < back + lab::WINDOW {
+            near.send_bytes(&frame(pair, sent, 200)?)?;
+            sent += 1;
+        }
+        near.rx.receive(&mut got, 64)?;
+        for frame in got.drain(..) {
+            let stamp = Stamp::read(&frame.bytes()[lab::frame::V4_HEADERS..]).context("a changed frame")?;
+            ensure!(stamp.sequence == back, "{} instead of {back}", stamp.sequence);
+            back += 1;
+            near.rx.recycle(frame);
+        }
+        near.turn()?;
+        Ok(back == frames)
+    })
 }
 
 #[test]

@@ -19,16 +19,8 @@ pub enum Call {
     DeviceIndex,
     /// `ioctl(SIOCGIFMTU)`
     DeviceMtu,
-    /// `ioctl(SIOCGIFHWADDR)`
-    DeviceAddress,
-    /// `ioctl(SIOCGIFFLAGS)`
-    DeviceFlags,
     /// `ioctl(SIOCETHTOOL)`, `ETHTOOL_GCHANNELS`
     DeviceChannels,
-    /// `ioctl(SIOCETHTOOL)`, `ETHTOOL_GFLAGS`
-    DeviceOffloads,
-    /// `ioctl(SIOCETHTOOL)`, `ETHTOOL_SFLAGS`
-    SetDeviceOffloads,
     /// `mmap`, to see whether what the next two calls map has room.
     Reserve,
     /// `socket(AF_XDP)`, `mmap` and `setsockopt(XDP_UMEM_REG)` and its two rings, by libxdp.
@@ -65,11 +57,7 @@ impl Call {
             Self::DeviceSocket => "socket(AF_INET)",
             Self::DeviceIndex => "ioctl(SIOCGIFINDEX)",
             Self::DeviceMtu => "ioctl(SIOCGIFMTU)",
-            Self::DeviceAddress => "ioctl(SIOCGIFHWADDR)",
-            Self::DeviceFlags => "ioctl(SIOCGIFFLAGS)",
             Self::DeviceChannels => "ioctl(ETHTOOL_GCHANNELS)",
-            Self::DeviceOffloads => "ioctl(ETHTOOL_GFLAGS)",
-            Self::SetDeviceOffloads => "ioctl(ETHTOOL_SFLAGS)",
             Self::Reserve => "mmap",
             Self::CreateUmem => "socket(AF_XDP) and setsockopt(XDP_UMEM_REG)",
             Self::Bind => "mmap of the rings and bind(AF_XDP)",
@@ -192,10 +180,9 @@ fn limit(call: Call, errno: Errno, bytes: u64) -> Option<Limit> {
         (Call::CreateUmem | Call::Bind, Errno::EPERM | Errno::EACCES) => {
             Some(Limit::Capability { name: "CAP_NET_RAW" })
         }
-        (
-            Call::PreferBusyPoll | Call::BusyPoll | Call::BusyPollBudget | Call::SetDeviceOffloads,
-            Errno::EPERM,
-        ) => Some(Limit::Capability { name: "CAP_NET_ADMIN" }),
+        (Call::PreferBusyPoll | Call::BusyPoll | Call::BusyPollBudget, Errno::EPERM) => {
+            Some(Limit::Capability { name: "CAP_NET_ADMIN" })
+        }
         _ => None,
     }
 }

@@ -10,13 +10,14 @@
 
 pub mod call;
 pub mod config;
-pub mod device;
 pub mod fault;
 pub mod mtu;
 
 mod bind;
+mod device;
 mod handle;
 mod later;
+mod outgoing;
 mod rx;
 mod statistics;
 mod syscall;
@@ -27,22 +28,23 @@ use std::{os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use ixp::{
     frame::UmemError,
-    port::{Port, Receive},
+    port::Port,
     ring::{Consumer, Producer, RingSize, ring},
 };
 use thiserror::Error;
 
-use self::{bind::Bound, rx::Waking, tx::Layout, umem::Cut};
+use self::{bind::Bound, device::Device, rx::Waking, tx::Layout, umem::Cut};
 pub use self::{
     bind::REBIND_BOUND,
     call::{Call, CallError, Limit},
     config::{BusyPoll, ConfigError, CopyMode, InterfaceName, QueueConfig},
-    device::{ActiveQueues, Device, DeviceError, LinkState, Switch, VlanOffload},
+    device::{ActiveQueues, DeviceError},
     handle::LastStatistics,
     mtu::MtuError,
+    outgoing::COMPLETION_BOUND,
     rx::XskReceive,
     statistics::Statistics,
-    tx::{COMPLETION_BOUND, XskTransmit},
+    tx::XskTransmit,
 };
 
 /// Descriptors moved between a ring and a half in one go.
@@ -231,7 +233,7 @@ impl XskPort {
     /// The socket, to be put into the map of an XDP program at the index of its queue.
     #[must_use]
     pub fn xsk_fd(&self) -> BorrowedFd<'_> {
-        self.receive.fd().unwrap_or_else(|| unreachable!("an AF_XDP port always has a socket"))
+        self.receive.socket()
     }
 
     /// Where the socket's counters will be found once both halves are gone.

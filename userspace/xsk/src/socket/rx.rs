@@ -108,6 +108,11 @@ impl XskReceive {
         half
     }
 
+    /// The socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// The kernel's counters of this socket.
     ///
     /// # Errors
@@ -220,7 +225,7 @@ impl Receive for XskReceive {
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+        Some(self.socket())
     }
 
     fn losses(&self) -> RxLosses {

@@ -4,22 +4,16 @@
 //! where frames of this port begin, is copied into a chunk that this half keeps for that; if all of these are on
 //! their way, the frame is handed back. A frame longer than a chunk of this port holds is always handed back.
 //!
-//! What the kernel says on the completion ring is judged before it is believed: an address must lie in the UMEM and
-//! name a chunk that was sent and is not back yet. Anything else is counted and forgotten.
+//! Nothing here waits: what the kernel does not take or give back now is looked at again in the next round.
 #![allow(unsafe_code, reason = "xsk-rs leaves to its caller what `ixp::frame` keeps: who owns which chunk")]
 
-use std::{
-    os::fd::AsFd,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{os::fd::AsFd, sync::Arc, time::Instant};
 
 use ixp::{
     frame::{Desc, Frame, Umem, UmemId},
     port::{PortError, PortId, Transmit},
     ring::Producer,
 };
-use nix::errno::Errno;
 use xsk_rs::{CompQueue, FrameDesc, TxQueue};
 
 use super::{
@@ -27,18 +21,14 @@ use super::{
     call::Call,
     handle::SocketHandle,
     later::{Later, judge},
+    outgoing::{Outgoing, Silence},
     syscall,
 };
-
-/// How long frames that the device took may stay out without a single one coming back.
-///
-/// After a reset some never do. The port then reports itself broken, so that whoever owns it opens it anew.
-pub const COMPLETION_BOUND: Duration = Duration::from_secs(5);
 
 /// The sending half of an [`super::XskPort`].
 ///
 /// # Invariants
-/// `out[chunk]` holds exactly for the chunks that were staged or put on the transmit ring and have not come back.
+/// `outgoing` has exactly the chunks that were staged or put on the transmit ring and have not come back.
 pub struct XskTransmit {
     // The rings come before the socket: they must be gone when it closes.
     queue: TxQueue,
@@ -48,8 +38,8 @@ pub struct XskTransmit {
     memory: xsk_rs::Umem,
     layout: Layout,
     descs: Box<[FrameDesc]>,
-    out: Box<[bool]>,
-    outstanding: usize,
+    outgoing: Outgoing,
+    silence: Silence,
     staged: Vec<FrameDesc>,
     /// Free slots of the transmit ring that `staged` does not need.
     room: usize,
@@ -59,8 +49,6 @@ pub struct XskTransmit {
     returned: Vec<u32>,
     returns: Producer<u32>,
     done: Box<[FrameDesc; BURST]>,
-    bad_completions: u64,
-    quiet_since: Option<Instant>,
 }
 
 /// Where chunks lie, and which.
@@ -113,9 +101,9 @@ impl XskTransmit {
             id,
             memory,
             layout,
-            out: descs.iter().map(|_| false).collect(),
+            outgoing: Outgoing::new(descs.len(), layout.chunk),
+            silence: Silence::default(),
             descs,
-            outstanding: 0,
             staged: Vec::with_capacity(BURST),
             room: layout.ring as usize,
             on_ring: 0,
@@ -123,21 +111,19 @@ impl XskTransmit {
             returned: Vec::with_capacity(BURST),
             returns,
             done: Box::new([FrameDesc::default(); BURST]),
-            bad_completions: 0,
-            quiet_since: None,
         }
     }
 
     /// Frames handed in that have not come back: staged, on a ring, or with the device.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outstanding
+        self.outgoing.count()
     }
 
     /// Completions that named no frame that was out.
     #[must_use]
     pub fn bad_completions(&self) -> u64 {
-        self.bad_completions
+        self.outgoing.bad()
     }
 
     /// Stages a chunk of the region with a packet of `len` bytes in it.
@@ -149,8 +135,7 @@ impl XskTransmit {
         let mut data = unsafe { self.memory.data_mut(desc) };
         data.cursor().set_pos(len);
         self.staged.push(*desc);
-        self.out[chunk as usize] = true;
-        self.outstanding += 1;
+        self.outgoing.leave(chunk);
         self.room -= 1;
         if self.staged.len() == BURST {
             self.produce();
@@ -225,12 +210,12 @@ impl XskTransmit {
         let mut reaped = 0;
         loop {
             // SAFETY: this queue's descriptors name chunks of its own UMEM. What they say is not relied on:
-            // `returned` judges each.
+            // `outgoing` judges each.
             let taken = unsafe { self.completion.consume(&mut self.done[..]) };
             for nth in 0..taken {
                 self.take_back(self.done[nth].addr());
             }
-            // The ring has a slot for each chunk of the receiving half, and `out` lets each through once.
+            // The ring has a slot for each chunk of the receiving half, and `outgoing` lets each through once.
             self.returns.push_burst(&mut self.returned);
             reaped += taken;
             if taken < BURST {
@@ -241,14 +226,7 @@ impl XskTransmit {
 
     #[inline]
     fn take_back(&mut self, addr: usize) {
-        let chunk = addr >> self.layout.chunk.trailing_zeros();
-        let Some(out) = self.out.get_mut(chunk).filter(|out| **out) else {
-            self.bad_completions += 1;
-            return;
-        };
-        *out = false;
-        self.outstanding -= 1;
-        let chunk = chunk as u32;
+        let Some(chunk) = self.outgoing.back(addr) else { return };
         match chunk.checked_sub(self.layout.frames) {
             None => self.returned.push(chunk),
             Some(copy) => self.copies.free.push(copy),
@@ -256,17 +234,14 @@ impl XskTransmit {
     }
 
     /// Frames that the device has and gives none of back, for longer than the bound, are lost with the socket.
+    #[inline]
     fn watch(&mut self, reaped: usize, later: Later) -> Result<(), PortError> {
-        let with_device = self.outstanding - self.staged.len() - self.on_ring;
+        let with_device = self.outgoing.count() - self.staged.len() - self.on_ring;
         if with_device == 0 || reaped != 0 || later == Later::Down {
-            self.quiet_since = None;
+            self.silence.end();
             return Ok(());
         }
-        let since = *self.quiet_since.get_or_insert_with(Instant::now);
-        if since.elapsed() <= COMPLETION_BOUND {
-            return Ok(());
-        }
-        Err(PortError::Kernel { call: "completion ring", source: Errno::ETIMEDOUT.into() })
+        self.silence.goes_on(Instant::now())
     }
 }
 
@@ -291,7 +266,7 @@ impl Transmit for XskTransmit {
 
     #[inline]
     fn flush(&mut self) -> Result<(), PortError> {
-        if self.outstanding == 0 {
+        if self.outgoing.count() == 0 {
             return Ok(());
         }
         if !self.staged.is_empty() {
