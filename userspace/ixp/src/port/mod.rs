@@ -3,6 +3,7 @@
 //! A port that serves AF_XDP, a pcap file or plain memory looks the same to an engine. The halves can live on two
 //! cores (layout `pipeline`) or on one (`run-to-completion`); what the sending half gets back from the wire travels
 //! to the receiving half inside the port, so no engine ever sees a completed frame.
+pub mod fault;
 pub mod memory;
 pub mod pcap;
 pub mod pool;
