@@ -30,23 +30,32 @@ pub struct Steered {
     pub meta: RxMeta,
 }
 
+/// What packets without metadata were found to be: both "whose" and "nobody's".
+type Memory = RefCell<Cam<SteerKey, Option<Target>>>;
+
 /// The steering stage.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Steer {
-    /// What packets without metadata were found to be: both "whose" and "nobody's".
-    cam: RefCell<Cam<SteerKey, Option<Target>>>,
+    cam: Option<Memory>,
+}
+
+impl Default for Steer {
+    fn default() -> Self {
+        Self { cam: Some(Memory::default()) }
+    }
 }
 
 /// The mirror behind the engine's CAM.
 struct Remembered<'a> {
-    cam: &'a RefCell<Cam<SteerKey, Option<Target>>>,
+    cam: Option<&'a Memory>,
     mirror: &'a Mirror,
     generation: Generation,
 }
 
 impl Table for Remembered<'_> {
     fn get(&self, key: &SteerKey) -> Option<Target> {
-        let mut cam = self.cam.borrow_mut();
+        let Some(cam) = self.cam else { return self.mirror.get(key) };
+        let mut cam = cam.borrow_mut();
         cam.lookup(self.generation, key).unwrap_or_else(|entry| {
             let target = self.mirror.get(key);
             cam.write(entry, *key, target);
@@ -56,6 +65,12 @@ impl Table for Remembered<'_> {
 }
 
 impl Steer {
+    /// The stage without a CAM: slower, obviously right, and what the other is compared with.
+    #[must_use]
+    pub const fn without_cam() -> Self {
+        Self { cam: None }
+    }
+
     /// The packet's metadata, if there is a target for it.
     #[inline(always)]
     fn meta(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
@@ -72,8 +87,8 @@ impl Steer {
         let tables = env.snapshot.tables();
         let config = tables.ports.get(port)?;
         let generation = env.snapshot.generation();
-        match steer(frame.bytes(), config, &Remembered { cam: &self.cam, mirror: &tables.mirror, generation })
-        {
+        let table = Remembered { cam: self.cam.as_ref(), mirror: &tables.mirror, generation };
+        match steer(frame.bytes(), config, &table) {
             Outcome::Redirect { meta, .. } => Some(meta),
             Outcome::Pass(_) => None,
         }
