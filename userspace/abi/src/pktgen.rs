@@ -31,6 +31,9 @@ pub const TIME_SHIFT: u32 = 16;
 /// Times in a payload wrap at 48 bits: 78 hours.
 pub const TIME_MASK: u64 = (1 << 48) - 1;
 
+/// How often a program that waits looks at the clock before it goes on regardless: some 50 µs.
+pub const MAX_LOOKS: u32 = 2048;
+
 /// Array with one [`Config`] in the lab object.
 pub const MAP_CONFIG: &str = "GEN_CONFIG";
 /// Array with one [`Cursor`] in the lab object; one run at a time may write it.
@@ -116,8 +119,8 @@ pub struct Config {
     pub pattern_len: u16,
     /// Bits of [`shape`].
     pub shape: u8,
-    /// 0.
-    pub zero: u8,
+    /// 1: the program waits until a frame is due, up to [`MAX_LOOKS`] at the clock. 0: whoever runs it has waited.
+    pub waits: u8,
 }
 
 /// The headers of one flow, complete but for lengths and checksums.
@@ -147,6 +150,8 @@ pub struct Cursor {
     pub due_q: u64,
     /// Frames made so far.
     pub made: u64,
+    /// Furthest that a frame was behind its time, as whoever waits for frames notes it.
+    pub lag_max_ns: u64,
     /// The next frame's place in its round.
     pub place: u32,
     /// The round.
@@ -179,6 +184,7 @@ impl Cursor {
         Self {
             due_q: start_ns << TIME_SHIFT,
             made: 0,
+            lag_max_ns: 0,
             place: 0,
             round: 0,
             flow: 0,
@@ -193,6 +199,15 @@ impl Cursor {
     #[inline(always)]
     pub const fn due_ns(&self) -> u64 {
         self.due_q >> TIME_SHIFT
+    }
+
+    /// Notes that the next frame leaves at `now_ns`, on time or late.
+    #[inline(always)]
+    pub const fn note_lag(&mut self, now_ns: u64) {
+        let lag = now_ns.saturating_sub(self.due_ns());
+        if self.lag_max_ns < lag {
+            self.lag_max_ns = lag;
+        }
     }
 
     /// The next frame: its stamp and its place in the pattern of sizes. `now_ns` is read only without a rate.
@@ -307,7 +322,7 @@ const fn words(x: u64) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<Size>() == 16 && size_of::<FlowHeader>() == 86 && size_of::<Cursor>() == 40);
+    assert!(size_of::<Size>() == 16 && size_of::<FlowHeader>() == 86 && size_of::<Cursor>() == 48);
     assert!(size_of::<Config>() == MAX_SIZES * 16 + MAX_PATTERN + 24);
     assert!(MAX_SIZES.is_power_of_two() && MAX_PATTERN.is_power_of_two(), "indices are masked, not checked");
 };
@@ -326,7 +341,7 @@ mod tests {
             turn,
             pattern_len,
             shape: 0,
-            zero: 0,
+            waits: 0,
         }
     }
 
