@@ -8,6 +8,7 @@ use ixp::{
     clock::Nanos,
     counter::Counter,
     engine::{Limits, RunToCompletion},
+    frame::Geometry,
     ledger::TargetRow,
     port::{
         PortId,
@@ -77,7 +78,9 @@ impl Road {
     fn new(program: Box<dyn Program>, host: &Host) -> Self {
         let published = Published::new(tables(host)).expect("small");
         let mut engine = RunToCompletion::new(program, &published, Limits::default());
-        let (port, far) = memory_port(Options::new(PORT)).expect("small");
+        let (port, far) =
+            memory_port(Options { geometry: Geometry { chunk: 512, frames: 512 }, ..Options::new(PORT) })
+                .expect("small");
         engine.attach(port);
         Self { engine, far, published }
     }
