@@ -105,3 +105,26 @@ fn b01_chain_a_header_program_runs_before_steer_on_unfilled_metadata() -> Result
     ensure!(moved.eq([XdpCounter::Rx, XdpCounter::DropNoSocket]), "{counters:?}");
     Ok(())
 }
+
+#[test]
+fn b01_chain_a_broken_one_is_logged_once_and_not_for_each_packet() -> Result<()> {
+    let Some(_lab) = lab::require("b01_chain_log", &[Need::Bpf])? else { return Ok(()) };
+    let instance = Instance::unpinned()?;
+    let mac = [2, 0, 0, 0, 0, 1];
+    let mut loaded = instance.load(PortConfig { mac, ..PortConfig::default() })?;
+    ensure!(verdict(&loaded, &frame(mac), Ingress::default())? == Verdict::Pass);
+    ensure!(loaded.drain_log().is_empty(), "an ordinary frame was logged");
+    loaded.break_chain()?;
+    // On one CPU: each says it once.
+    let cpu = nix::sched::sched_getcpu()?;
+    let mut here = nix::sched::CpuSet::new();
+    here.set(cpu)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &here)?;
+    for _ in 0..3 {
+        ensure!(verdict(&loaded, &frame(mac), Ingress::default())? == Verdict::Pass);
+    }
+    let lines = loaded.drain_log();
+    ensure!(lines == ["broken chain: no program judged a frame of interface 1"], "{lines:?}");
+    ensure!(instance.counters()?.read_one(XdpCounter::JumpMissed)? == 3);
+    Ok(())
+}

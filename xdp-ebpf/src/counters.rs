@@ -3,6 +3,12 @@ use abi::counter::XdpCounter;
 
 use crate::maps::COUNTERS;
 
+/// Whether this CPU has counted no frame under `outcome` yet.
+#[inline(always)]
+pub fn is_unmoved(outcome: XdpCounter) -> bool {
+    COUNTERS.get(outcome as u32) == Some(&0)
+}
+
 /// Counts one frame.
 #[inline(always)]
 pub fn count(outcome: XdpCounter) {

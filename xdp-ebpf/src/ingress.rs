@@ -12,7 +12,13 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use crate::{counters::count, maps::JUMP, meta};
+use aya_log_ebpf::debug;
+
+use crate::{
+    counters::{count, is_unmoved},
+    maps::JUMP,
+    meta,
+};
 
 /// Slot 0 is the interface's header program and usually empty; slot 1 is `steer`, set before this is attached.
 #[xdp]
@@ -27,11 +33,17 @@ pub fn ingress(ctx: XdpContext) -> u32 {
 }
 
 /// Nobody judged the frame: it is the OS stack's, as it came.
+///
+/// This is the one place that logs, at debug level and once a CPU: the loader sets slot 1 before it attaches, so
+/// whoever reads this has lost the chain's map. (A log line for each packet costs more than all else together.)
 #[inline(always)]
 fn broken_chain(ctx: &XdpContext) -> u32 {
     if meta::remove(ctx).is_err() {
         count(XdpCounter::DropMetaStuck);
         return XDP_DROP;
+    }
+    if is_unmoved(XdpCounter::JumpMissed) {
+        debug!(ctx, "broken chain: no program judged a frame of interface {}", ctx.ingress_ifindex());
     }
     count(XdpCounter::JumpMissed);
     XDP_PASS

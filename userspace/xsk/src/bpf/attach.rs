@@ -87,6 +87,11 @@ impl Attached {
         &self.ifname
     }
 
+    /// See [`Loaded::drain_log`].
+    pub fn drain_log(&mut self) -> Vec<String> {
+        self.loaded.drain_log()
+    }
+
     /// The kernel's ids of what is attached.
     ///
     /// # Errors

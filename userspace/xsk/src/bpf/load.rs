@@ -16,12 +16,13 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 
-use super::{BpfError, Difference, Object, map::Map};
+use super::{BpfError, Difference, Object, log::ProgramLog, map::Map};
 
 /// The programs of one object, loaded for one interface.
 #[derive(Debug)]
 pub(super) struct Programs {
     ebpf: Ebpf,
+    log: Option<ProgramLog>,
 }
 
 impl Programs {
@@ -37,15 +38,20 @@ impl Programs {
         for map in maps {
             put_in_place(&ebpf, map)?;
         }
+        let log = ProgramLog::take(&mut ebpf);
         for name in [PROG_INGRESS, PROG_STEER] {
             program_mut(&mut ebpf, name)?.load().map_err(|error| BpfError::program(name, error))?;
         }
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, log })
     }
 
     pub(super) fn get(&self, name: &'static str) -> Result<&Xdp, BpfError> {
         let program = self.ebpf.program(name).ok_or(BpfError::Incomplete { name })?;
         program.try_into().map_err(|error| BpfError::program(name, error))
+    }
+
+    pub(super) fn drain_log(&mut self) -> Vec<String> {
+        self.log.as_mut().map(ProgramLog::drain).unwrap_or_default()
     }
 
     pub(super) fn fd(&self, name: &'static str) -> Result<&ProgramFd, BpfError> {

@@ -98,6 +98,11 @@ impl Loaded {
         self.programs.get(name)
     }
 
+    /// What the programs said since the last call, for the log at debug level: nothing, unless something is broken.
+    pub fn drain_log(&mut self) -> Vec<String> {
+        self.programs.drain_log()
+    }
+
     /// Empties the slot of `steer`, as a broken chain would: for tests of what `ingress` does then.
     ///
     /// # Errors

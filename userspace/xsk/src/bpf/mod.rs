@@ -25,6 +25,7 @@ mod lab;
 mod link;
 mod load;
 mod loaded;
+mod log;
 mod map;
 mod object;
 mod pins;
