@@ -1,4 +1,5 @@
-//! Check: every counter is moved by code and named in a test; one that is not is either dead or untested.
+//! Check: every counter is moved by code, named in a test and explained in the book; one that is not is dead,
+//! untested, or a riddle to whoever reads it.
 
 use super::Problem;
 use super::source::{code_only, is_word, line_of, words};
@@ -20,6 +21,9 @@ const REGISTRIES: [Registry; 2] = [
         moved_in: &["userspace/ixp/", "userspace/xsk/", "userspace/octroid/"],
     },
 ];
+
+/// Where people look a counter up.
+const BOOK: &str = "docs/book/src/counters.md";
 
 /// One counter: variant, registry name, line of the name.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +55,10 @@ fn check_registry(tree: &Tree, registry: &Registry) -> Vec<Problem> {
         }
         if !others().any(|file| named_in_tests(file, &path, &row.name)) {
             problems.push(problem(row.line, format!("`{path}` (\"{}\") is named in no test", row.name)));
+        }
+        let explained = format!("`{}`", row.name);
+        if !others().any(|file| file.path == BOOK && file.text.contains(&explained)) {
+            problems.push(problem(row.line, format!("\"{}\" is not explained in {BOOK}", row.name)));
         }
     }
     problems
@@ -110,7 +118,10 @@ mod tests {
 
     #[track_caller]
     fn messages(extra: &[(&str, &str)]) -> Vec<String> {
-        let files: Vec<_> = [(DEFINED, DEFINITION)].into_iter().chain(extra.iter().copied()).collect();
+        let files: Vec<_> = [(DEFINED, DEFINITION), (BOOK, "`xdp.rx`, `xdp.pass_miss`")]
+            .into_iter()
+            .chain(extra.iter().copied())
+            .collect();
         check_registry(&Tree::sample(&files), &TEST_REGISTRY).into_iter().map(|it| it.message).collect()
     }
 
@@ -134,6 +145,15 @@ mod tests {
         let twin = ("other/twin.rs", "C::Rx; C::Miss;");
         let unit = ("xdp/unit.rs", "#[cfg(test)]\nmod tests { use C::Rx; use C::Miss; }");
         assert_eq!(messages(&[twin, unit]).len(), 2);
+    }
+
+    #[test]
+    fn a_counter_that_the_book_leaves_out_is_a_problem() {
+        let code = ("xdp/main.rs", "fn f() { count(C::Rx); count(C::Miss); }");
+        let test = ("tests/a.rs", "C::Rx; C::Miss;");
+        let tree = Tree::sample(&[(DEFINED, DEFINITION), code, test, (BOOK, "`xdp.rx` is every frame")]);
+        let problems = check_registry(&tree, &TEST_REGISTRY);
+        assert!(problems.len() == 1 && problems[0].message.starts_with("\"xdp.pass_miss\""), "{problems:?}");
     }
 
     #[test]

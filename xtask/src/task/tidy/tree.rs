@@ -1,4 +1,4 @@
-//! The files that tidy reads, loaded once: Rust sources, scripts and test data below the root.
+//! The files that tidy reads, loaded once: Rust sources, scripts, test data, records and documents below the root.
 //!
 //! It walks the directories rather than asking git, so that a file is checked before it is committed and a
 //! checkout without git is checked too.
@@ -14,7 +14,7 @@ const SKIPPED: [&str; 2] = ["target", "corpus"];
 /// The one script in a directory that is otherwise not read.
 const CI_SCRIPT: &str = ".ci/run";
 /// Kinds of files that a check reads.
-const READ: [&str; 4] = ["rs", "sh", "toml", "csv"];
+const READ: [&str; 5] = ["rs", "sh", "toml", "csv", "md"];
 
 /// One file, its path relative to the root with forward slashes.
 pub(crate) struct File {
