@@ -95,13 +95,6 @@ const NEEDS: &[Need] = &[
         packages: &["ethtool"],
         present: || program("ethtool").is_some(),
     },
-    Need {
-        name: "ping",
-        why: "the demo shows that the OS stack still answers",
-        stage: Stage::Run,
-        packages: &["iputils-ping"],
-        present: || program("ping").is_some(),
-    },
 ];
 
 /// Says what is missing, installs it where it may, and returns the eBPF compiler.
@@ -141,7 +134,7 @@ pub(crate) fn run(install: Install) -> Result<()> {
     let compiler = ensure(Stage::Run, install)?;
     let (major, minor) = compiler.version.release;
     eprintln!(
-        "setup: complete. eBPF compiler {} (rustc {major}.{minor}, LLVM {}), bpf-linker, clang-19, libelf, zlib, ip, ethtool, ping",
+        "setup: complete. eBPF compiler {} (rustc {major}.{minor}, LLVM {}), bpf-linker, clang-19, libelf, zlib, ip, ethtool",
         compiler.rustc.display(),
         compiler.version.llvm
     );
@@ -331,8 +324,8 @@ mod tests {
         let names = |stage| {
             NEEDS.iter().filter(move |need| need.stage <= stage).map(|need| need.name).collect::<Vec<_>>()
         };
-        assert!(!names(Stage::Build).contains(&"ping"));
-        assert!(names(Stage::Run).contains(&"ping") && names(Stage::Run).contains(&"clang-19"));
+        assert!(!names(Stage::Build).contains(&"ethtool"));
+        assert!(names(Stage::Run).contains(&"ethtool") && names(Stage::Run).contains(&"clang-19"));
     }
 
     #[test]
