@@ -1,0 +1,64 @@
+//! How often, and from which seed: the counts of every test that repeats itself, at both scales, in one place.
+//!
+//! `OCTROI_SCALE=deep` (what `cargo xtask test --deep` sets) chooses the second number. `OCTROI_SEED` replaces the seed,
+//! which every failure names; without it a test does the same each time.
+use std::fmt;
+
+/// How often a test does what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// In every run.
+    pub run: u64,
+    /// When there are hours.
+    pub deep: u64,
+}
+
+/// B5: random and damaged frames for the parser, the twin and the oracle.
+pub const B05_FRAMES: Scale = Scale { run: 500_000, deep: 10_000_000 };
+
+/// B5: frames that proptest builds, and makes small when one fails.
+pub const B05_SHRINKABLE: Scale = Scale { run: 20_000, deep: 400_000 };
+
+/// F4: rounds of ten replacements of the XDP programs under load, in each mode.
+pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
+
+impl Scale {
+    /// The number that counts now.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        if std::env::var_os("OCTROI_SCALE").is_some_and(|scale| scale == "deep") {
+            self.deep
+        } else {
+            self.run
+        }
+    }
+}
+
+/// Where a test's randomness begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub u64);
+
+impl Seed {
+    /// `OCTROI_SEED`, decimal or `0x…`; else the one that all runs share.
+    ///
+    /// # Panics
+    /// If `OCTROI_SEED` is no number: a run that was meant to repeat another must not silently do something else.
+    #[must_use]
+    pub fn get() -> Self {
+        let Ok(text) = std::env::var("OCTROI_SEED") else { return Self(0x6f63_7472_6f69) };
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        match number {
+            Ok(number) => Self(number),
+            Err(why) => panic!("OCTROI_SEED=\"{text}\" is no number: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OCTROI_SEED={:#x}", self.0)
+    }
+}
