@@ -35,7 +35,9 @@ pub fn clean(instance: &InstanceName, options: &Options) -> Result<Vec<String>> 
     }
     let mut offloads = Offloads::open(place.dir());
     for index in offloads.devices() {
-        offloads.restore(&mut Ethtool::open()?, index).with_context(|| format!("offloads of device {index}"))?;
+        offloads
+            .restore(&mut Ethtool::open()?, index)
+            .with_context(|| format!("offloads of device {index}"))?;
         said.push(format!("offloads of device {index} put back"));
     }
     if absent_is_fine(fs::remove_file(place.socket()))? {

@@ -38,7 +38,10 @@ impl Place {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = fs::read_to_string(&path).unwrap_or_default();
-                bail!("instance {instance} runs already, as process {}: `octroi --instance {instance} down` stops it", pid.trim());
+                bail!(
+                    "instance {instance} runs already, as process {}: `octroi --instance {instance} down` stops it",
+                    pid.trim()
+                );
             }
             Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the instance"),
         }
@@ -100,6 +103,9 @@ mod tests {
     #[test]
     fn a_missing_namespace_is_named() {
         let error = enter_network("octroi-no-such").unwrap_err().to_string();
-        assert_eq!(error, "there is no network namespace octroi-no-such (/run/netns/octroi-no-such is missing)");
+        assert_eq!(
+            error,
+            "there is no network namespace octroi-no-such (/run/netns/octroi-no-such is missing)"
+        );
     }
 }

@@ -243,7 +243,8 @@ impl TryFrom<String> for Listen {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        const EXPECTED: &str = "expected \"unix:/PATH\" or a loopback address and port, as in \"127.0.0.1:9400\"";
+        const EXPECTED: &str =
+            "expected \"unix:/PATH\" or a loopback address and port, as in \"127.0.0.1:9400\"";
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(EXPECTED) };
         }

@@ -125,7 +125,9 @@ impl Source<'_> {
     /// What the parser found wrong.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> Mistake {
         let span = error.span();
-        let key = span.clone().and_then(|span| Some(path_at(DeTable::parse(self.text).ok()?.get_ref(), span.start)));
+        let key = span
+            .clone()
+            .and_then(|span| Some(path_at(DeTable::parse(self.text).ok()?.get_ref(), span.start)));
         Mistake {
             file: self.path.to_path_buf(),
             place: span.map(|span| self.place(span)),
@@ -185,7 +187,8 @@ fn descend_value(value: &Spanned<DeValue<'_>>, at: usize, path: &mut Vec<Key>) {
     match value.get_ref() {
         DeValue::Table(table) => descend(table, at, path),
         DeValue::Array(array) => {
-            if let Some((index, element)) = array.iter().enumerate().find(|(_, element)| reaches(element, at)) {
+            if let Some((index, element)) = array.iter().enumerate().find(|(_, element)| reaches(element, at))
+            {
                 path.push(Key::Index(index));
                 descend_value(element, at, path);
             }
@@ -212,7 +215,9 @@ fn span_of(table: &DeTable<'_>, path: &[Key]) -> Option<Range<usize>> {
     let (_, mut value) = table.iter().find(|(key, _)| key.get_ref() == first)?;
     for key in rest {
         let next = match key {
-            Key::Name(name) => value.get_ref().as_table().and_then(|t| Some(t.iter().find(|(k, _)| k.get_ref() == name)?.1)),
+            Key::Name(name) => {
+                value.get_ref().as_table().and_then(|t| Some(t.iter().find(|(k, _)| k.get_ref() == name)?.1))
+            }
             Key::Index(index) => value.get_ref().as_array().and_then(|array| array.get(*index)),
         };
         match next {

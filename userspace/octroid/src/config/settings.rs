@@ -220,7 +220,9 @@ fn interface(at: usize, table: file::Interface) -> Result<Interface, Problem> {
             ConfigError::Name { .. } => problem.key("name"),
             ConfigError::Chunk { .. } => problem.key("umem").key("chunk"),
             ConfigError::Headroom { .. } => problem.key("umem").key("headroom"),
-            ConfigError::TooFewFrames { .. } | ConfigError::TooManyFrames { .. } => problem.key("umem").key("frames"),
+            ConfigError::TooFewFrames { .. } | ConfigError::TooManyFrames { .. } => {
+                problem.key("umem").key("frames")
+            }
             ConfigError::Ring { .. } | ConfigError::TxBudget { .. } => problem.key("rings"),
         }
     })?;
@@ -237,7 +239,8 @@ fn targets(tables: Vec<file::Target>) -> Result<Vec<TargetAdd>, Problem> {
     for (at, table) in tables.into_iter().enumerate() {
         let file::Target { kind, proto, addr, port, on_crash } = table;
         let target = TargetAdd { kind, proto, addr, port, on_crash };
-        let problem = |message: &dyn fmt::Display, key| Problem::at(["target"], message).in_array(at).key(key);
+        let problem =
+            |message: &dyn fmt::Display, key| Problem::at(["target"], message).in_array(at).key(key);
         let tuple = tuple_of(&target).map_err(|refusal| match refusal {
             multistack::refusal::Refusal::PortZero => problem(&"expected 1 to 65535, found 0", "port"),
             other => problem(&other, "addr"),

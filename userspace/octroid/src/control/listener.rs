@@ -24,8 +24,8 @@ use client::control::{
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen,
-        recv, send, socket, sockopt,
+        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, recv, send,
+        socket, sockopt,
     },
     unistd::Group,
 };
@@ -97,8 +97,14 @@ impl Listener {
         let access = restrict(path)?;
         listen(&socket, Backlog::new(64)?)?;
         let buffer = vec![0; MAX_DATAGRAM + 1].into();
-        let listener =
-            Self { socket: socket.into(), path: path.to_path_buf(), users: Users::default(), connections: Vec::new(), next: 1, buffer };
+        let listener = Self {
+            socket: socket.into(),
+            path: path.to_path_buf(),
+            users: Users::default(),
+            connections: Vec::new(),
+            next: 1,
+            buffer,
+        };
         Ok((listener, access))
     }
 
@@ -134,7 +140,8 @@ impl Listener {
         let datagram = Reply::write(request, outcome)
             .or_else(|error| Reply::write(request, Err(Code::Eio.because(error))));
         let fd = self.connections[at].socket.as_raw_fd();
-        let sent = datagram.is_ok_and(|bytes| send(fd, &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).is_ok());
+        let sent = datagram
+            .is_ok_and(|bytes| send(fd, &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).is_ok());
         if !sent {
             self.close(at);
         }
@@ -149,7 +156,9 @@ impl Listener {
     fn accept(&mut self, now: Duration) {
         while let Ok((socket, _)) = self.socket.accept() {
             let socket = OwnedFd::from(socket);
-            let Ok(uid) = getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.uid()) else { continue };
+            let Ok(uid) = getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.uid()) else {
+                continue;
+            };
             if let Err(full) = self.users.enter(uid) {
                 turn_away(&socket, uid, full);
                 continue;

@@ -11,3 +11,6 @@
 pub mod limits;
 pub mod listener;
 pub mod pages;
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,7 @@ use serde_json::Value;
 use super::{Daemon, Next, instance::Instance};
 use crate::{
     control::{listener::Asked, pages},
-    doctor,
-    metrics,
+    doctor, metrics,
     road::readings::{EngineReading, PortReading, Readings},
     supervise::{Machine, State},
 };
@@ -46,7 +45,14 @@ impl Instance {
         match op {
             Op::TargetAdd(target) => {
                 let tuple = self.road.add_target(&target)?.raw();
-                tracing::info!(tuple, "target {} {} {}:{}", target.kind, target.proto, target.addr, target.port);
+                tracing::info!(
+                    tuple,
+                    "target {} {} {}:{}",
+                    target.kind,
+                    target.proto,
+                    target.addr,
+                    target.port
+                );
                 value(&TargetAdded { tuple })
             }
             Op::TargetRemove(remove) => {

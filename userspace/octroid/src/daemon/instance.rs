@@ -55,14 +55,24 @@ impl Instance {
         self.try_look()?;
         for machine in &self.machines {
             match machine.state() {
-                State::Absent => bail!("{}: there is no such interface in this network namespace", machine.name()),
+                State::Absent => {
+                    bail!("{}: there is no such interface in this network namespace", machine.name())
+                }
                 State::Waiting { reason: Some(reason), .. } => bail!("{}: {reason}", machine.name()),
                 State::Down(_) | State::Waiting { .. } | State::Served(_) => {}
             }
         }
         for target in self.settings.targets.clone() {
             let added = self.road.add_target(&target);
-            added.map_err(|r| anyhow::anyhow!("target {} {} {}:{}: {r}", target.kind, target.proto, target.addr, target.port))?;
+            added.map_err(|r| {
+                anyhow::anyhow!(
+                    "target {} {} {}:{}: {r}",
+                    target.kind,
+                    target.proto,
+                    target.addr,
+                    target.port
+                )
+            })?;
         }
         let strangers = self.road.forget_strangers()?;
         if strangers != 0 {

@@ -145,7 +145,9 @@ impl Daemon {
             Event::PortLost(interface, why) => self.instance.on(interface, supervise::Event::PortFailed(why)),
             Event::Asked(asked) => return self.answer(asked),
             Event::Scrape(scrape) => scrape.answer(self.page()),
-            Event::Tick => (0..self.instance.machines.len()).for_each(|at| self.instance.on(at, supervise::Event::Tick)),
+            Event::Tick => {
+                (0..self.instance.machines.len()).for_each(|at| self.instance.on(at, supervise::Event::Tick))
+            }
         }
         Next::Go
     }

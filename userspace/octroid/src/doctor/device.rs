@@ -77,7 +77,10 @@ fn hook(link: &Link, ours: &BTreeMap<u32, u32>) -> DoctorRow {
         Ok(Some(program)) if program.name == abi::pins::PROG_INGRESS => warn(
             ID,
             name,
-            format!("program {} ({}) is Octroi's: another instance, or a crashed one", program.id, program.name),
+            format!(
+                "program {} ({}) is Octroi's: another instance, or a crashed one",
+                program.id, program.name
+            ),
             "`octroi status` of that instance, or `octroi down --crashed`",
         ),
         Ok(Some(program)) => fail(
@@ -93,7 +96,9 @@ fn hook(link: &Link, ours: &BTreeMap<u32, u32>) -> DoctorRow {
 fn mtu(interface: &Interface, link: &Link) -> DoctorRow {
     const ID: &str = "mtu.fits";
     match xsk::socket::mtu::check(&interface.queue, link.mtu) {
-        Ok(()) => ok(ID, Some(&link.name), format!("MTU {} fits chunks of {}", link.mtu, interface.queue.chunk)),
+        Ok(()) => {
+            ok(ID, Some(&link.name), format!("MTU {} fits chunks of {}", link.mtu, interface.queue.chunk))
+        }
         Err(error) => {
             let fix = format!("`ip link set {} mtu {}`, or umem.chunk = 4096", link.name, error.largest);
             fail(ID, Some(&link.name), error.to_string(), fix)
@@ -128,7 +133,12 @@ fn offloads(link: &Link, ethtool: &mut Ethtool) -> Vec<DoctorRow> {
         let detail = "fixed on: XDP would see tagged frames as untagged";
         fail(ID, name, detail, "another driver or card; octroid refuses this one")
     } else if states.contains(&Feature::On) {
-        warn(ID, name, "on: octroid switches it off while it serves", format!("`ethtool -K {} rxvlan off`", link.name))
+        warn(
+            ID,
+            name,
+            "on: octroid switches it off while it serves",
+            format!("`ethtool -K {} rxvlan off`", link.name),
+        )
     } else {
         ok(ID, name, "off")
     };

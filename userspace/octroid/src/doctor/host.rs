@@ -31,7 +31,12 @@ pub(super) fn examine(case: &Case<'_>) -> Vec<DoctorRow> {
     let held = capabilities();
     rows.extend(CAPABILITIES.map(|(id, name, bit, purpose)| match held {
         Some(set) if set >> bit & 1 == 1 => ok(id, None, format!("{name} is held")),
-        _ => fail(id, None, format!("{name} is missing: it is needed to {purpose}"), "run as root, or grant the capability"),
+        _ => fail(
+            id,
+            None,
+            format!("{name} is missing: it is needed to {purpose}"),
+            "run as root, or grant the capability",
+        ),
     }));
     rows.push(memlock(case.settings, held));
     rows.push(nofile(case.settings));
@@ -68,7 +73,12 @@ fn af_xdp() -> DoctorRow {
     const ID: &str = "kernel.af_xdp";
     match unbound_socket() {
         Ok(_) => ok(ID, None, "AF_XDP sockets can be opened"),
-        Err(error) => fail(ID, None, format!("no AF_XDP socket: {error}"), "a kernel with CONFIG_XDP_SOCKETS, and CAP_NET_RAW"),
+        Err(error) => fail(
+            ID,
+            None,
+            format!("no AF_XDP socket: {error}"),
+            "a kernel with CONFIG_XDP_SOCKETS, and CAP_NET_RAW",
+        ),
     }
 }
 
@@ -77,9 +87,12 @@ fn xdp() -> DoctorRow {
     const ID: &str = "kernel.xdp";
     match Instance::unpinned().and_then(|instance| instance.load(PortConfig::default())) {
         Ok(_) => ok(ID, None, "the XDP programs load"),
-        Err(error) => {
-            fail(ID, None, format!("the XDP programs do not load: {error}"), "`cargo xtask build` makes them; CAP_BPF and CONFIG_BPF_SYSCALL load them")
-        }
+        Err(error) => fail(
+            ID,
+            None,
+            format!("the XDP programs do not load: {error}"),
+            "`cargo xtask build` makes them; CAP_BPF and CONFIG_BPF_SYSCALL load them",
+        ),
     }
 }
 
@@ -103,24 +116,34 @@ fn queues(interface: &crate::config::settings::Interface) -> u32 {
 
 fn memlock(settings: Option<&Settings>, capabilities: Option<u64>) -> DoctorRow {
     const ID: &str = "limit.memlock";
-    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_MEMLOCK) else { return warn(ID, None, "cannot be read", "none") };
+    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_MEMLOCK) else {
+        return warn(ID, None, "cannot be read", "none");
+    };
     let needed = umem_bytes(settings);
     let exempt = capabilities.is_some_and(|set| set >> 14 & 1 == 1);
     let detail = format!("{} KiB may be locked, packet memory needs {} KiB", soft / 1024, needed / 1024);
     match (exempt, soft < needed) {
         (true, _) => ok(ID, None, "CAP_IPC_LOCK lifts the limit"),
         (false, false) => ok(ID, None, detail),
-        (false, true) => fail(ID, None, detail, format!("`ulimit -l {}`, LimitMEMLOCK=, or CAP_IPC_LOCK", needed / 1024)),
+        (false, true) => {
+            fail(ID, None, detail, format!("`ulimit -l {}`, LimitMEMLOCK=, or CAP_IPC_LOCK", needed / 1024))
+        }
     }
 }
 
 fn nofile(settings: Option<&Settings>) -> DoctorRow {
     const ID: &str = "limit.nofile";
-    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return warn(ID, None, "cannot be read", "none") };
+    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return warn(ID, None, "cannot be read", "none");
+    };
     let queues: u64 = settings.map_or(1, |s| s.interfaces.iter().map(|i| u64::from(queues(i))).sum());
     let needed = SPARE_DESCRIPTORS + DESCRIPTORS_PER_QUEUE * queues;
     let detail = format!("{soft} descriptors may be open, {needed} are recommended");
-    if needed <= soft { ok(ID, None, detail) } else { warn(ID, None, detail, format!("`ulimit -n {needed}` or LimitNOFILE=")) }
+    if needed <= soft {
+        ok(ID, None, detail)
+    } else {
+        warn(ID, None, detail, format!("`ulimit -n {needed}` or LimitNOFILE="))
+    }
 }
 
 fn available(settings: Option<&Settings>) -> DoctorRow {
@@ -128,7 +151,9 @@ fn available(settings: Option<&Settings>) -> DoctorRow {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let needed = umem_bytes(settings) / 1024;
     match meminfo(&text, "MemAvailable:") {
-        Some(free) if needed < free / 2 => ok(ID, None, format!("{free} KiB are free, packet memory needs {needed} KiB")),
+        Some(free) if needed < free / 2 => {
+            ok(ID, None, format!("{free} KiB are free, packet memory needs {needed} KiB"))
+        }
         Some(free) => fail(
             ID,
             None,
@@ -154,8 +179,15 @@ fn bpffs(pins: &Path) -> DoctorRow {
     const ID: &str = "bpffs.mounted";
     let there = pins.ancestors().find(|path| path.exists()).unwrap_or(pins);
     match statfs(there) {
-        Ok(found) if found.filesystem_type() == BPF_FS_MAGIC => ok(ID, None, format!("{} is a bpffs", there.display())),
-        _ => warn(ID, None, format!("{} is no bpffs", pins.display()), "`mount -t bpf bpf /sys/fs/bpf`; octroid tries this itself"),
+        Ok(found) if found.filesystem_type() == BPF_FS_MAGIC => {
+            ok(ID, None, format!("{} is a bpffs", there.display()))
+        }
+        _ => warn(
+            ID,
+            None,
+            format!("{} is no bpffs", pins.display()),
+            "`mount -t bpf bpf /sys/fs/bpf`; octroid tries this itself",
+        ),
     }
 }
 
@@ -188,7 +220,12 @@ fn softirq(spec: &EngineSpec) -> Vec<DoctorRow> {
         if served < MANY {
             return ok(ID, Some(&subject), "spins, and serves no NET_RX");
         }
-        warn(ID, Some(&subject), "spins, and also serves NET_RX", "idle = \"adaptive\", or move the interrupts elsewhere")
+        warn(
+            ID,
+            Some(&subject),
+            "spins, and also serves NET_RX",
+            "idle = \"adaptive\", or move the interrupts elsewhere",
+        )
     };
     cores.iter().map(judge).collect()
 }

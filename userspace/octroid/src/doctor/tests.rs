@@ -33,12 +33,17 @@ fn memory_is_read() {
 #[test]
 fn every_finding_that_is_not_well_has_a_fix() {
     let settings = settings("[[interface]]\nname = \"lo\"\n[[interface]]\nname = \"octroi-none\"\n");
-    let rows = examine(&Case { settings: Some(&settings), ours: &BTreeMap::new(), pins: Path::new("/nowhere") });
+    let rows =
+        examine(&Case { settings: Some(&settings), ours: &BTreeMap::new(), pins: Path::new("/nowhere") });
     for row in &rows {
         assert_eq!(row.fix.is_some(), row.status != Health::Ok, "{row:?}");
-        assert!(!row.detail.contains('\n') && row.fix.as_ref().is_none_or(|fix| !fix.contains('\n')), "{row:?}");
+        assert!(
+            !row.detail.contains('\n') && row.fix.as_ref().is_none_or(|fix| !fix.contains('\n')),
+            "{row:?}"
+        );
     }
-    let find = |id: &str, subject: &str| rows.iter().find(|r| r.id == id && r.subject.as_deref() == Some(subject));
+    let find =
+        |id: &str, subject: &str| rows.iter().find(|r| r.id == id && r.subject.as_deref() == Some(subject));
     assert_eq!(find("iface.exists", "octroi-none").map(|r| r.status), Some(Health::Fail));
     assert_eq!(find("mtu.fits", "lo").map(|r| r.status), Some(Health::Fail), "65536 bytes fit no chunk");
     assert_eq!(find("queues.active", "lo").map(|r| r.status), Some(Health::Ok));
@@ -49,7 +54,8 @@ fn every_finding_that_is_not_well_has_a_fix() {
 #[test]
 fn ids_are_those_of_the_table() {
     let settings = settings("engine = { idle = \"busy\" }\n[[interface]]\nname = \"lo\"\n");
-    let rows = examine(&Case { settings: Some(&settings), ours: &BTreeMap::new(), pins: Path::new("/sys/fs/bpf") });
+    let rows =
+        examine(&Case { settings: Some(&settings), ours: &BTreeMap::new(), pins: Path::new("/sys/fs/bpf") });
     let ids: BTreeSet<_> = rows.iter().map(|row| row.id.as_str()).collect();
     let expected = [
         "bpffs.mounted",

@@ -30,8 +30,11 @@ const EARLIER: Desc = Desc {
     role: Role::Delivered,
 };
 /// Kernel loss: the receive ring was full.
-const XSK_RING_FULL: Desc =
-    Desc { name: "xsk_ring_full", help: "dropped by the kernel: the receive ring was full", role: Role::Dropped };
+const XSK_RING_FULL: Desc = Desc {
+    name: "xsk_ring_full",
+    help: "dropped by the kernel: the receive ring was full",
+    role: Role::Dropped,
+};
 /// Kernel loss: the fill ring was empty.
 const XSK_NO_BUFFER: Desc = Desc {
     name: "xsk_no_buffer",
@@ -45,12 +48,17 @@ const XSK_BAD_DESCRIPTOR: Desc = Desc {
     role: Role::Dropped,
 };
 /// Waiting in engines.
-const HELD: Desc = Desc { name: "held", help: "packets waiting in backlogs and rings of engines", role: Role::Held };
+const HELD: Desc =
+    Desc { name: "held", help: "packets waiting in backlogs and rings of engines", role: Role::Held };
 /// Handed to a target.
-const TARGET_PACKETS: Desc = Desc { name: "target.packets", help: "packets handed to a target", role: Role::Note };
+const TARGET_PACKETS: Desc =
+    Desc { name: "target.packets", help: "packets handed to a target", role: Role::Note };
 /// Bytes handed to a target.
-const TARGET_BYTES: Desc =
-    Desc { name: "target.bytes", help: "bytes handed to a target, link-layer header included", role: Role::Note };
+const TARGET_BYTES: Desc = Desc {
+    name: "target.bytes",
+    help: "bytes handed to a target, link-layer header included",
+    role: Role::Note,
+};
 
 /// Every row of a reading, in an order that does not change.
 #[must_use]
@@ -94,7 +102,10 @@ fn desc_of(counter: Counter) -> Desc {
 
 fn row<const N: usize>(desc: Desc, labels: [(&str, String); N], value: u64) -> Row {
     let labels: BTreeMap<_, _> = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Row { help: desc.help, stat: StatRow { name: desc.name.to_owned(), labels, role: desc.role.into(), value } }
+    Row {
+        help: desc.help,
+        stat: StatRow { name: desc.name.to_owned(), labels, role: desc.role.into(), value },
+    }
 }
 
 #[cfg(test)]

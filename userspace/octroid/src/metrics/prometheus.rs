@@ -45,7 +45,8 @@ impl Collector for Rows {
             let metric = name.replace('.', "_");
             let mut family = encoder.encode_descriptor(&metric, first.help, None, kind)?;
             for row in self.0.iter().filter(|row| row.stat.name == name) {
-                let labels: Vec<(&str, &str)> = row.stat.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                let labels: Vec<(&str, &str)> =
+                    row.stat.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
                 let mut one = family.encode_family(&labels)?;
                 if falls {
                     one.encode_gauge(&row.stat.value)?;

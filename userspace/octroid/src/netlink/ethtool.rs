@@ -95,10 +95,15 @@ impl Ethtool {
     /// The device is gone, or the kernel is silent.
     pub fn rx_queues(&mut self, index: u32) -> io::Result<u32> {
         let mut queues = 0;
-        let asked = self.ask(MSG_CHANNELS_GET, index, |b| b, |attributes| {
-            let count = |kind| find(attributes, kind).and_then(|v| u32_at(v, 0)).unwrap_or(0);
-            queues = count(CHANNELS_RX_COUNT) + count(CHANNELS_COMBINED_COUNT);
-        });
+        let asked = self.ask(
+            MSG_CHANNELS_GET,
+            index,
+            |b| b,
+            |attributes| {
+                let count = |kind| find(attributes, kind).and_then(|v| u32_at(v, 0)).unwrap_or(0);
+                queues = count(CHANNELS_RX_COUNT) + count(CHANNELS_COMBINED_COUNT);
+            },
+        );
         match asked {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
             other => other.map(|()| queues.max(1)),
@@ -111,12 +116,17 @@ impl Ethtool {
     /// The device is gone, or the kernel is silent.
     pub fn features(&mut self, index: u32) -> io::Result<Features> {
         let mut features = Features::default();
-        self.ask(MSG_FEATURES_GET, index, |b| b, |attributes| {
-            let fixed = names(attributes, FEATURES_NOCHANGE);
-            features.active = names(attributes, FEATURES_ACTIVE);
-            features.changeable = names(attributes, FEATURES_HW);
-            features.changeable.retain(|name| !fixed.contains(name));
-        })?;
+        self.ask(
+            MSG_FEATURES_GET,
+            index,
+            |b| b,
+            |attributes| {
+                let fixed = names(attributes, FEATURES_NOCHANGE);
+                features.active = names(attributes, FEATURES_ACTIVE);
+                features.changeable = names(attributes, FEATURES_HW);
+                features.changeable.retain(|name| !fixed.contains(name));
+            },
+        )?;
         Ok(features)
     }
 

@@ -83,7 +83,8 @@ impl Route {
     pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
         let mut addresses = Vec::new();
         let body = |b: super::message::Builder| b.raw(&[0; ADDRESS_HEADER]);
-        self.0.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, body, |message| addresses.extend(address(message)))?;
+        self.0
+            .ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, body, |message| addresses.extend(address(message)))?;
         Ok(addresses)
     }
 }

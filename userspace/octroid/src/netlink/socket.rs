@@ -13,8 +13,8 @@ use nix::{
     libc,
     sys::{
         socket::{
-            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt,
-            socket, sockopt,
+            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto,
+            setsockopt, socket, sockopt,
         },
         time::TimeVal,
     },

@@ -71,11 +71,15 @@ impl Interface {
         if let Queues::Exactly(wanted) = self.settings.queues
             && wanted != active
         {
-            bail!("{active} receive queues are active, the configuration says {wanted}: try `ethtool -L {name} rx {wanted} tx {wanted}` (or combined {wanted})");
+            bail!(
+                "{active} receive queues are active, the configuration says {wanted}: try `ethtool -L {name} rx {wanted} tx {wanted}` (or combined {wanted})"
+            );
         }
         if abi::pins::MAX_QUEUES < active {
             let most = abi::pins::MAX_QUEUES;
-            bail!("{active} receive queues are active, {most} can be served: try `ethtool -L {name} combined {most}`");
+            bail!(
+                "{active} receive queues are active, {most} can be served: try `ethtool -L {name} combined {most}`"
+            );
         }
         Ok(xsk::socket::mtu::check(&self.settings.queue, link.mtu)?)
     }

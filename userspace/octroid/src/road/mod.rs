@@ -101,7 +101,9 @@ impl Road {
     pub fn lost_ports(&mut self) -> Vec<(usize, String)> {
         let events: Vec<Event> = self.engines.events().collect();
         let lost = |event| match event {
-            Event::PortFailed { port, error, .. } => Some((self.ports.get(port)?.interface, error.to_string())),
+            Event::PortFailed { port, error, .. } => {
+                Some((self.ports.get(port)?.interface, error.to_string()))
+            }
         };
         events.into_iter().filter_map(lost).collect()
     }

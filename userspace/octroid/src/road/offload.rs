@@ -25,7 +25,8 @@ impl Offloads {
     #[must_use]
     pub fn open(dir: &Path) -> Self {
         let file = dir.join("offloads.json");
-        let off = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let off =
+            fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Self { file, off }
     }
 
@@ -34,13 +35,16 @@ impl Offloads {
     /// # Errors
     /// It cannot be switched off, or the device is gone.
     pub fn switch_off(&mut self, ethtool: &mut Ethtool, index: u32, name: &str) -> Result<()> {
-        let features = ethtool.features(index).with_context(|| format!("cannot read the offloads of {name}"))?;
+        let features =
+            ethtool.features(index).with_context(|| format!("cannot read the offloads of {name}"))?;
         let mut on = Vec::new();
         for feature in RX_VLAN_FEATURES {
             match features.state(feature) {
                 Feature::Off => {}
                 Feature::On => on.push(feature),
-                Feature::FixedOn => bail!("{feature} of {name} is fixed on: XDP would see tagged frames as untagged"),
+                Feature::FixedOn => {
+                    bail!("{feature} of {name} is fixed on: XDP would see tagged frames as untagged")
+                }
             }
         }
         if on.is_empty() {

@@ -20,8 +20,8 @@ use multistack::{
     refusal::Refusal as Registry,
     registry::{self, Builtin, Failed, Registration},
     slots::TupleId,
-    step::Step,
     steer::Table,
+    step::Step,
     tuple::{self, Address},
 };
 use thiserror::Error;

@@ -210,7 +210,13 @@ impl Machine {
         State::Down(facts)
     }
 
-    fn changed_while_served(&mut self, before: &Facts, facts: Facts, now: Now, actions: &mut Vec<Action>) -> State {
+    fn changed_while_served(
+        &mut self,
+        before: &Facts,
+        facts: Facts,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> State {
         if !facts.link.up {
             actions.push(Action::Close);
             self.say(actions, Level::Info, "went down".to_owned());
@@ -218,13 +224,21 @@ impl Machine {
         }
         if before.queues != facts.queues {
             actions.push(Action::Close);
-            self.say(actions, Level::Info, format!("has {} receive queues now, {} before", facts.queues, before.queues));
+            self.say(
+                actions,
+                Level::Info,
+                format!("has {} receive queues now, {} before", facts.queues, before.queues),
+            );
             return waiting(facts, now);
         }
         if before.link.mtu != facts.link.mtu {
             // Serving again is what judges the new MTU.
             actions.push(Action::Close);
-            self.say(actions, Level::Info, format!("has MTU {} now, {} before", facts.link.mtu, before.link.mtu));
+            self.say(
+                actions,
+                Level::Info,
+                format!("has MTU {} now, {} before", facts.link.mtu, before.link.mtu),
+            );
             return waiting(facts, now);
         }
         if before.link.mac != facts.link.mac {
@@ -237,7 +251,11 @@ impl Machine {
         let State::Waiting { facts, .. } = state else { return state };
         self.said = None;
         let queues = facts.queues;
-        self.say(actions, Level::Info, format!("is served, {queues} receive queue{}", if queues == 1 { "" } else { "s" }));
+        self.say(
+            actions,
+            Level::Info,
+            format!("is served, {queues} receive queue{}", if queues == 1 { "" } else { "s" }),
+        );
         State::Served(facts)
     }
 
