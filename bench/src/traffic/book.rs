@@ -183,12 +183,12 @@ fn elapsed(then: u64, now: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use abi::pktgen::Cursor;
+    use abi::pktgen::{Cursor, TIME_SHIFT};
 
     use super::*;
     use crate::traffic::{
         plan::Plan,
-        profile::{Mac, Order, Profile, Rate, Transport},
+        profile::{Mac, Order, Profile, Transport},
         seeded::Seeded,
         span::PortSpan,
     };
@@ -210,9 +210,9 @@ mod tests {
             order: Order::RoundRobin,
             mix: "128".parse().expect("a size"),
             seed: 1,
-            rate: Rate::PerSecond(1e6),
         };
-        let plan = Plan::new(&profile).expect("legal");
+        let mut plan = Plan::new(&profile).expect("legal");
+        plan.set_interval(US << TIME_SHIFT);
         let mut cursor = Cursor::starting(0);
         let mut frame = vec![0; plan.longest()];
         let frames = std::iter::repeat_with(|| {

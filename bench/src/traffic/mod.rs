@@ -9,11 +9,13 @@
 //! | [`span`] | ranges of addresses and ports |
 //! | [`profile`] | what the user asked for, checked |
 //! | [`plan`] | the tables made of it, and the frames made of the tables |
+//! | [`pace`] | when each frame is due |
 //! | [`reader`] | a received frame: ours, damaged, or foreign |
 //! | [`sequence`] | loss, duplication and reordering of one flow |
 //! | [`book`] | everything a receiver knows at the end |
 //! | [`seeded`] | the random numbers |
 pub mod book;
+pub mod pace;
 pub mod plan;
 pub mod profile;
 pub mod reader;

@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 
 use abi::pktgen::{
-    Config, Cursor, FlowHeader, MAX_FLOWS, MAX_HEADER, MAX_PATTERN, MAX_SIZES, STAMP_LEN, Size, Stamp,
-    TIME_SHIFT, fold, l3_checksum, shape, tcp_checksum, udp_checksum,
+    Config, Cursor, FlowHeader, MAX_FLOWS, MAX_HEADER, MAX_PATTERN, MAX_SIZES, STAMP_LEN, Size, Stamp, fold,
+    l3_checksum, shape, tcp_checksum, udp_checksum,
 };
 use thiserror::Error;
 
 use super::{
-    profile::{MAX_TAGS, Order, Profile, Rate, Transport},
+    profile::{MAX_TAGS, Order, Profile, Transport},
     seeded::Seeded,
     size::{FCS, FrameSize, LARGEST},
 };
@@ -59,12 +59,6 @@ pub enum PlanError {
         /// The least size, FCS included.
         need: usize,
     },
-    /// A rate whose interval cannot be counted.
-    #[error("{given} frames a second is outside 0.01 to 1e9")]
-    Rate {
-        /// What was asked for.
-        given: f64,
-    },
 }
 
 /// Tables from which frames are made.
@@ -107,13 +101,9 @@ impl Plan {
         &self.flows
     }
 
-    /// The same plan at another rate.
-    ///
-    /// # Errors
-    /// [`PlanError::Rate`] if the interval cannot be counted.
-    pub fn at_rate(mut self, rate: Rate) -> Result<Self, PlanError> {
-        self.config.interval_q = interval(rate)?;
-        Ok(self)
+    /// The same frames, this far from each other in time ([`super::pace::Rate::interval_q`]); at first, 0.
+    pub const fn set_interval(&mut self, interval_q: u64) {
+        self.config.interval_q = interval_q;
     }
 
     /// Most bytes of a frame.
@@ -260,13 +250,13 @@ fn config_of(profile: &Profile, shape: u8, filler: &[u8]) -> Result<Config, Plan
     Ok(Config {
         sizes,
         pattern,
-        interval_q: interval(profile.rate)?,
+        interval_q: 0,
         flows: profile.flows,
         step,
         turn,
         pattern_len: order.len() as u16,
         shape,
-        zero: 0,
+        waits: 0,
     })
 }
 
@@ -288,16 +278,6 @@ fn stride(profile: &Profile) -> (u32, u32) {
 
 const fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn interval(rate: Rate) -> Result<u64, PlanError> {
-    match rate {
-        Rate::Unlimited => Ok(0),
-        Rate::PerSecond(given) if (0.01..=1e9).contains(&given) => {
-            Ok((1e9 * f64::from(1_u32 << TIME_SHIFT) / given).round() as u64)
-        }
-        Rate::PerSecond(given) => Err(PlanError::Rate { given }),
-    }
 }
 
 fn flow_header(profile: &Profile, shape: u8, flow: u64) -> FlowHeader {

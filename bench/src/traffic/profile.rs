@@ -3,7 +3,6 @@
 //! A profile is plain data. [`crate::traffic::plan::Plan::new`] checks it whole and says what is wrong with it.
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use super::{
@@ -43,21 +42,6 @@ pub enum Order {
     Scattered,
 }
 
-/// How many frames a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Rate {
-    /// As many as go.
-    #[default]
-    Unlimited,
-    /// So many, each at its own time, whatever became of the ones before (open loop).
-    PerSecond(f64),
-}
-
-/// Not a rate.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("a rate is a number of frames a second, such as 1000, 250k, 1.5M, or \"max\"")]
-pub struct RateError;
-
 /// The traffic asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
@@ -86,8 +70,6 @@ pub struct Profile {
     pub mix: Mix,
     /// What everything random depends on.
     pub seed: u64,
-    /// Frames a second.
-    pub rate: Rate,
 }
 
 impl FromStr for Mac {
@@ -111,67 +93,18 @@ impl fmt::Display for Mac {
     }
 }
 
-impl FromStr for Rate {
-    type Err = RateError;
-
-    fn from_str(text: &str) -> Result<Self, RateError> {
-        if text.eq_ignore_ascii_case("max") {
-            return Ok(Self::Unlimited);
-        }
-        let (number, unit) = match text.char_indices().next_back() {
-            Some((at, 'k')) => (&text[..at], 1e3),
-            Some((at, 'M')) => (&text[..at], 1e6),
-            _ => (text, 1.0),
-        };
-        let rate = number.parse::<f64>().map_err(|_| RateError)? * unit;
-        if rate.is_finite() && 0.0 < rate { Ok(Self::PerSecond(rate)) } else { Err(RateError) }
-    }
-}
-
-impl Rate {
-    /// Frames a second, if limited.
-    #[must_use]
-    pub const fn per_second(self) -> Option<f64> {
-        match self {
-            Self::Unlimited => None,
-            Self::PerSecond(rate) => Some(rate),
-        }
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unlimited => f.write_str("max"),
-            Self::PerSecond(rate) => rate.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Rate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.per_second().serialize(serializer)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_rates_are_read() {
+    fn addresses_are_read() {
         assert_eq!("02:0:a:ff:00:1".parse(), Ok(Mac([2, 0, 10, 255, 0, 1])));
         assert_eq!(Mac([2, 0, 10, 255, 0, 1]).to_string(), "02:00:0a:ff:00:01");
         for bad in
             ["", "02:00:00:00:00", "02:00:00:00:00:00:00", "002:0:0:0:0:0", "+2:0:0:0:0:0:0", "g:0:0:0:0:0"]
         {
             assert_eq!(bad.parse::<Mac>(), Err(MacError), "{bad}");
-        }
-        assert_eq!("1.5M".parse(), Ok(Rate::PerSecond(1.5e6)));
-        assert_eq!("250k".parse(), Ok(Rate::PerSecond(250e3)));
-        assert_eq!("max".parse(), Ok(Rate::Unlimited));
-        for bad in ["", "k", "0", "-1", "inf", "nan", "1G"] {
-            assert_eq!(bad.parse::<Rate>(), Err(RateError), "{bad}");
         }
     }
 }
