@@ -65,13 +65,27 @@ impl<R: Receive> Inbox<R> {
         max: usize,
         failures: &mut Vec<Failure>,
     ) -> usize {
-        if self.state != PortState::Running {
-            return 0;
-        }
-        self.rx.receive(frames, max).unwrap_or_else(|error| {
+        let max = match self.state {
+            PortState::Running => max,
+            PortState::Draining { left } => max.min(left),
+            PortState::Quiesced | PortState::Failed => return 0,
+        };
+        let received = self.rx.receive(frames, max).unwrap_or_else(|error| {
             self.fail(error, failures);
             0
-        })
+        });
+        if let PortState::Draining { left } = &mut self.state {
+            *left -= received.min(*left);
+            if received == 0 || *left == 0 {
+                self.state = PortState::Quiesced;
+            }
+        }
+        received
+    }
+
+    /// Whether packets of this port are still waited for.
+    pub(crate) fn listens(&self) -> bool {
+        matches!(self.state, PortState::Running | PortState::Draining { .. })
     }
 
     /// Publishes what was recycled.
@@ -84,10 +98,10 @@ impl<R: Receive> Inbox<R> {
         }
     }
 
-    /// Receives nothing more; what is under way still comes back.
+    /// Receives what is there, as much as all its frames can hold, and then nothing more.
     pub(crate) fn quiesce(&mut self) {
         if self.state == PortState::Running {
-            self.state = PortState::Quiesced;
+            self.state = PortState::Draining { left: self.rx.census().frames as usize };
         }
     }
 
@@ -300,14 +314,14 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
     }
 
     fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady> {
-        for socket in self.sockets.iter().filter(|s| s.inbox.state == PortState::Running) {
+        for socket in self.sockets.iter().filter(|s| s.inbox.listens()) {
             set.add(socket.inbox.rx.fd().ok_or(AlwaysReady)?);
         }
         Ok(())
     }
 
     fn broken(&mut self, nth: usize) {
-        let mut running = self.sockets.iter_mut().filter(|s| s.inbox.state == PortState::Running);
+        let mut running = self.sockets.iter_mut().filter(|s| s.inbox.listens());
         if let Some(socket) = running.nth(nth) {
             socket.inbox.fail(PortError::Gone, &mut self.failures);
             socket.outbox.fail();

@@ -361,7 +361,10 @@ impl<P: Port> Engines<P> {
         }
     }
 
-    /// Detaches a port: lets what is under way come to its end, then waits until both halves are closed.
+    /// Detaches a port: lets what has arrived and what is under way come to its end, within bounds, then waits until
+    /// both halves are closed.
+    ///
+    /// Whoever leads packets to the port stops that first; what still comes after the bound is lost with the port.
     ///
     /// # Errors
     /// [`DetachError`]. After [`DetachError::Late`] the port is no longer attached; the engine closes it when it
@@ -372,22 +375,25 @@ impl<P: Port> Engines<P> {
         let place = self.attached.swap_remove(at.ok_or(not_attached)?);
         let receiver = place.attached.engine;
         let sender = self.sender(receiver);
+        self.post(receiver, Command::Quiesce(port));
+        self.wait_quiet(receiver, port, DRAIN)?;
         if sender != receiver {
-            self.post(receiver, Command::Quiesce(port));
-            self.wait_empty(receiver, port, DRAIN)?;
             self.ask(sender, |answer| Command::Close(port, answer))?;
-            self.wait_empty(receiver, port, PATIENCE)?;
+            // What waited for its way out comes back now.
+            self.wait_quiet(receiver, port, PATIENCE)?;
         }
         self.ask(receiver, |answer| Command::Close(port, answer))?.ok_or(not_attached)
     }
 
-    /// Waits until no engine has a frame of `port` any more, at most `bound`.
-    fn wait_empty(&self, receiver: EngineId, port: PortId, bound: Duration) -> Result<(), Late> {
+    /// Waits, at most `bound`, until a port that quiesces has received its last and no engine has a frame of it.
+    fn wait_quiet(&self, receiver: EngineId, port: PortId, bound: Duration) -> Result<(), Late> {
         let start = Instant::now();
         loop {
             let reports = self.ask(receiver, Command::Report)?;
-            let out = reports.iter().find(|r| r.port == port).map_or(0, |r| r.census.out);
-            if out == 0 || bound <= start.elapsed() {
+            let quiet = |report: &PortReport| {
+                matches!(report.state, PortState::Quiesced | PortState::Failed) && report.census.out == 0
+            };
+            if reports.iter().find(|r| r.port == port).is_none_or(quiet) || bound <= start.elapsed() {
                 return Ok(());
             }
             thread::sleep(LOOK_AGAIN);

@@ -37,6 +37,11 @@ pub struct PortReport {
 pub enum PortState {
     /// Receives and sends.
     Running,
+    /// Receives what is there already, and then nothing more.
+    Draining {
+        /// Packets that it still receives at most: others may go on sending to it.
+        left: usize,
+    },
     /// Receives nothing more; what is under way is still sent.
     Quiesced,
     /// Gave an error; nothing is asked of it any more.
@@ -54,7 +59,7 @@ pub(crate) struct Failure {
 pub(crate) enum Command<P: Port> {
     /// Serve these halves; a role takes those that are its own.
     Add { rx: Option<P::Rx>, tx: Option<P::Tx> },
-    /// Receive nothing more from this port.
+    /// Receive what is there from this port, and then nothing more.
     Quiesce(PortId),
     /// Drop the halves of this port that are here, then answer with the last report, if the receiving half was.
     Close(PortId, Sender<Option<PortReport>>),

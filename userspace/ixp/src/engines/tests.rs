@@ -143,18 +143,22 @@ fn a_port_comes_and_goes_under_load() {
     for (layout, count) in [(Layout::RunToCompletion, 1), (Layout::Pipeline, 3)] {
         let mut rig = Rig::new(&spec(layout, count, Idle::Adaptive));
         let mut stays = rig.attach(0);
-        let mut reports = Vec::new();
-        for round in 0..10 {
+        let (mut reports, mut sent) = (Vec::new(), 0);
+        for round in 0..10u64 {
             let mut goes = rig.attach(1);
             ping(&mut stays, &rig.host, 20);
             let frame = Packet::to(ECHO).frame();
-            for _ in 0..round * 7 {
+            for _ in 0..round * 70 {
                 goes.inject(&frame, None).expect("room");
             }
-            let report = rig.engines.detach(PortId::new(1)).expect("attached");
-            // What was still in the port's receive ring died with it, unseen by any engine.
-            assert_eq!((report.census.missing(), report.census.out), (0, 0));
-            reports.push(report);
+            sent += round * 70;
+            reports.push(rig.engines.detach(PortId::new(1)).expect("attached"));
+            let seen = rig.engines.rows().into_iter().filter(|row| row.port == PortId::new(1));
+            assert_eq!(
+                seen.map(|row| row.values[Counter::Rx as usize]).sum::<u64>(),
+                sent,
+                "what had arrived was served"
+            );
         }
         ping(&mut stays, &rig.host, 20);
         reports.push(rig.engines.detach(PortId::new(0)).expect("attached"));
@@ -294,4 +298,28 @@ fn f17_a_stopped_engine_is_reported_and_goes_on() {
     let report = rig.engines.detach(PortId::new(0)).expect("attached");
     assert_eq!(report.losses.no_buffer + report.losses.ring_full, lost);
     rig.balance(&[report]);
+}
+
+#[test]
+fn a_port_that_others_go_on_sending_to_is_closed_all_the_same() {
+    for (layout, count) in [(Layout::RunToCompletion, 1), (Layout::Pipeline, 3)] {
+        let mut rig = Rig::new(&spec(layout, count, Idle::Adaptive));
+        let mut far = rig.attach(0);
+        let frame = Packet::to(SINK).frame();
+        let closed = Arc::new(AtomicBool::new(false));
+        let flood = {
+            let closed = Arc::clone(&closed);
+            thread::spawn(move || {
+                while !closed.load(Ordering::Relaxed) {
+                    let _ = far.inject(&frame, None);
+                }
+            })
+        };
+        until("it floods", || 1000 < rig.sum(Counter::Delivered));
+        let report = rig.engines.detach(PortId::new(0)).expect("in time");
+        closed.store(true, Ordering::Relaxed);
+        flood.join().expect("no panic");
+        assert_eq!((report.state, report.census.out), (PortState::Quiesced, 0));
+        rig.balance(&[report]);
+    }
 }

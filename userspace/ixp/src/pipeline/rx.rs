@@ -16,7 +16,7 @@ use crate::{
     port::{Port, PortError, PortId, Receive},
     prefetch,
     ring::Consumer,
-    role::{AlwaysReady, Command, Failure, PortReport, PortState, Role, Turn},
+    role::{AlwaysReady, Command, Failure, PortReport, Role, Turn},
     tables::{Generation, Reader},
     wakeup::PollSet,
 };
@@ -148,14 +148,14 @@ impl<P: Port> Role<P> for RxEngine<P> {
     }
 
     fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady> {
-        for inbox in self.inboxes.iter().filter(|i| i.state == PortState::Running) {
+        for inbox in self.inboxes.iter().filter(|i| i.listens()) {
             set.add(inbox.rx.fd().ok_or(AlwaysReady)?);
         }
         Ok(())
     }
 
     fn broken(&mut self, nth: usize) {
-        let mut running = self.inboxes.iter_mut().filter(|i| i.state == PortState::Running);
+        let mut running = self.inboxes.iter_mut().filter(|i| i.listens());
         if let Some(inbox) = running.nth(nth) {
             inbox.fail(PortError::Gone, &mut self.failures);
         }
