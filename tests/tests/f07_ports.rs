@@ -7,7 +7,7 @@ mod ports;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use ixp::port::{PortError, Receive as _, Transmit as _};
+use ixp::port::{PortError, Transmit as _};
 use nix::errno::Errno;
 use octroi_tests::lab::{self, Flow, Need, Pair, PairOptions, Stamp, Tap, until};
 use xsk::socket::{Call, fault};

@@ -2,6 +2,9 @@
 //!
 //! The kernel frees a queue some 20 ms after its last socket closed. EBUSY is therefore tried again for a second and
 //! only then believed. No other refusal is tried twice.
+//!
+//! libxdp opens its socket without close-on-exec, which is set as soon as the socket is known: a process must not start
+//! others from another thread while it opens a port.
 #![allow(unsafe_code, reason = "xsk-rs's constructor, whose condition is about sockets that share a UMEM")]
 
 use std::{
