@@ -1,6 +1,6 @@
 //! The engine of layout `run-to-completion`: it receives, judges and sends for the ports it owns, all on one core.
 //!
-//! It starts no thread and reads no clock: [`crate::worker`] gives it one, tests and offline verbs call
+//! It starts no thread and reads no clock: [`crate::engines`] gives it one, tests and offline verbs call
 //! [`RunToCompletion::turn`] themselves. A packet that is to leave by a port of another engine is dropped as
 //! `tx_port_gone`: engines of this layout share nothing.
 use std::sync::Arc;

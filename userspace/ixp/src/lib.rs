@@ -4,6 +4,18 @@
 //! enters by the [`port::Receive`] half of a port, is carried through the stages of a program, and leaves by a
 //! [`port::Transmit`] half, by being freed, or not at all: [`frame::Frame`] is a move-only value that cannot be
 //! lost, used twice or freed twice in safe code.
+//!
+//! | the IXP2xxx's | here |
+//! |---|---|
+//! | microengine | [`engine`] and, with threads, [`engines`]; what to start is in [`spec`] |
+//! | contexts | [`program`]: lanes advanced in lockstep; [`stage`] has the stages of this crate |
+//! | scratch rings | [`ring`] |
+//! | CAM | [`cam`] |
+//! | SRAM | [`tables`], exchanged whole; [`ledger`] and [`counter`]; capped by [`account`] |
+//! | DRAM | [`frame`]; capped by [`account`] |
+//! | media interface | [`port`]: AF_XDP elsewhere; memory, captures, templates and faults here |
+//!
+//! [`books`] close over all of it, [`panel`] and [`watchdog`] show how the engines are, and [`clock`] is the only time.
 #![deny(unsafe_code)]
 
 pub mod account;
