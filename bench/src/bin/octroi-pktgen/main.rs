@@ -55,3 +55,19 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Search(args) => search::run(&args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_default_is_legal() {
+        Cli::command().debug_assert();
+        for verb in ["send", "sink", "echo", "ceiling"] {
+            assert!(Cli::try_parse_from(["octroi-pktgen", verb]).is_ok(), "{verb}");
+        }
+        assert!(Cli::try_parse_from(["octroi-pktgen", "search", "--max-rate", "1M"]).is_ok());
+    }
+}
