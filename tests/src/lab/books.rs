@@ -8,7 +8,10 @@ use std::{
 
 use abi::counter::XdpCounter;
 use anyhow::{Context as _, Result, bail, ensure};
-use client::control::answer::{Role, StatRow};
+use client::control::{
+    answer::{Role, StatRow},
+    status::{Census, QueueRow},
+};
 
 use super::{daemon::Daemon, until, veth::End};
 
@@ -79,6 +82,23 @@ impl Reading {
     }
 }
 
+/// The moves of `frames` frames of `bytes` bytes together that an echo returned.
+#[must_use]
+pub fn echoed(frames: u64, bytes: u64) -> Vec<(&'static str, u64)> {
+    handed(frames, bytes, "transmitted")
+}
+
+/// The moves of `frames` frames of `bytes` bytes together that a sink took.
+#[must_use]
+pub fn sunk(frames: u64, bytes: u64) -> Vec<(&'static str, u64)> {
+    handed(frames, bytes, "delivered")
+}
+
+fn handed(frames: u64, bytes: u64, end: &'static str) -> Vec<(&'static str, u64)> {
+    let every = ["xdp.rx", "xdp.redirect", "rx", "rx_from_meta", "target.packets", end];
+    every.into_iter().map(|name| (name, frames)).chain([("target.bytes", bytes)]).collect()
+}
+
 /// Waits until nothing is under way: no packet between two counters, none held, and no counter moving any more.
 ///
 /// # Errors
@@ -104,6 +124,7 @@ pub fn drain(daemon: &mut Daemon) -> Result<Reading> {
 pub fn balance(daemon: &mut Daemon, end: &End) -> Result<()> {
     let reading = drain(daemon)?;
     packets(&reading)?;
+    frames(daemon)?;
     programs(&reading, end)
 }
 
@@ -113,6 +134,19 @@ fn packets(reading: &Reading) -> Result<()> {
     let came = role(Role::Rx) + role(Role::Submitted) + role(Role::Created);
     let went = role(Role::Delivered) + role(Role::Transmitted) + role(Role::Passed) + role(Role::Dropped);
     ensure!(came == went + role(Role::Held), "{came} packets came, {went} went: {reading:?}");
+    Ok(())
+}
+
+/// The second book: of each queue's packet memory, every frame is free, with the kernel, or on its way out.
+fn frames(daemon: &mut Daemon) -> Result<()> {
+    for QueueRow { interface, queue, umem, .. } in daemon.status()?.queues {
+        let Census { frames, free, fill, out, tx } = umem;
+        ensure!(
+            free + fill + out + tx == frames,
+            "frames of {interface}, queue {queue} are missing: {umem:?}"
+        );
+        ensure!(out == 0, "frames of {interface}, queue {queue} are held at rest: {umem:?}");
+    }
     Ok(())
 }
 

@@ -45,13 +45,10 @@ impl MemoryCgroup {
         fs::write(&file, bytes.to_string()).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Moves the process `pid` inside.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn admit(&self, pid: u32) -> Result<()> {
-        let file = self.path.join("cgroup.procs");
-        fs::write(&file, pid.to_string()).with_context(|| format!("cannot write {}", file.display()))
+    /// The file that takes the number of a process which is to be inside.
+    #[must_use]
+    pub fn processes(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
     }
 }
 

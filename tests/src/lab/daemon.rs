@@ -73,6 +73,14 @@ impl Wrapper {
         Self(line.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
+    /// The same, run by the words of `line`.
+    #[must_use]
+    pub fn inside(self, line: &str) -> Self {
+        let Self(mut outer) = Self::words(line);
+        outer.extend(self.0);
+        Self(outer)
+    }
+
     /// A shell that first does what `script` says; a failure of that is a failure to start.
     #[must_use]
     pub fn shell(script: &str) -> Self {

@@ -78,20 +78,28 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// IPv4 from a port of one end to a port of the other.
+    /// IPv4 from a port of one end's tap to a port of the other end.
     #[must_use]
     pub fn v4(from: &End, from_port: u16, to: &End, to_port: u16) -> Self {
-        Self::between(from, (from.v4, from_port).into(), to, (to.v4, to_port).into())
+        let (from_ip, to_ip) = (from.tap_v4, to.v4);
+        Self {
+            from_mac: from.mac,
+            to_mac: to.mac,
+            from: (from_ip, from_port).into(),
+            to: (to_ip, to_port).into(),
+        }
     }
 
-    /// IPv6 from a port of one end to a port of the other.
+    /// IPv6 from a port of one end's tap to a port of the other end.
     #[must_use]
     pub fn v6(from: &End, from_port: u16, to: &End, to_port: u16) -> Self {
-        Self::between(from, (from.v6, from_port).into(), to, (to.v6, to_port).into())
-    }
-
-    fn between(from_end: &End, from: SocketAddr, to_end: &End, to: SocketAddr) -> Self {
-        Self { from_mac: from_end.mac, to_mac: to_end.mac, from, to }
+        let (from_ip, to_ip) = (from.tap_v6, to.v6);
+        Self {
+            from_mac: from.mac,
+            to_mac: to.mac,
+            from: (from_ip, from_port).into(),
+            to: (to_ip, to_port).into(),
+        }
     }
 
     /// The way back.

@@ -94,6 +94,14 @@ impl Load {
         Ok(Stamp { flow: (n % flows) as u32, sequence: n / flows })
     }
 
+    /// Bytes of the frames `first..first + count` together, from the link up.
+    ///
+    /// # Errors
+    /// As [`Load::frame`].
+    pub fn bytes(&self, first: u64, count: u64) -> Result<u64> {
+        (first..first + count).map(|n| Ok(self.frame(n)?.len() as u64)).sum()
+    }
+
     /// Sends `count` frames to something that echoes, at most [`WINDOW`] ahead of the answers.
     ///
     /// # Errors

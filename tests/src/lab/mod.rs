@@ -39,7 +39,7 @@ pub mod veth;
 pub mod xsk_tap;
 
 pub use self::{
-    books::{Reading, balance, drain},
+    books::{Reading, balance, drain, echoed, sunk},
     config::Config,
     daemon::{Daemon, Home, Started, Wrapper},
     device::Device,

@@ -88,6 +88,11 @@ pub struct End {
     pub v4: Ipv4Addr,
     /// Its IPv6 address, in a /64.
     pub v6: Ipv6Addr,
+    /// An IPv4 address of the same network that no kernel has: where a tap's frames come from, so that the OS of this
+    /// end drops the answers in silence instead of answering them with ICMP.
+    pub tap_v4: Ipv4Addr,
+    /// The same for IPv6.
+    pub tap_v6: Ipv6Addr,
 }
 
 impl End {
@@ -167,13 +172,17 @@ impl Pair {
     /// # Errors
     /// `ip` or `ethtool` is missing or refuses.
     pub fn new(options: PairOptions) -> Result<Self> {
+        let v4 = |host| Ipv4Addr::new(10, 77, 0, host);
+        let v6 = |host: u8| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host.into());
         let end = |role: &str, host: u8| -> Result<End> {
             Ok(End {
                 netns: Netns::new(role)?,
                 ifname: format!("{role}0"),
                 mac: Mac([2, 0, 0, 0, 0x77, host]),
-                v4: Ipv4Addr::new(10, 77, 0, host),
-                v6: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host.into()),
+                v4: v4(host),
+                v6: v6(host),
+                tap_v4: v4(100 + host),
+                tap_v6: v6(100 + host),
             })
         };
         let pair = Self { peer: end("peer", 1)?, served: end("served", 2)?, options };

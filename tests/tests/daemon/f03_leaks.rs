@@ -4,6 +4,7 @@ use client::control::{connection::Connection, request::TargetKind};
 use octroi_tests::lab::{
     self, Config, Daemon, Footprint, Home, Pair, PairOptions, Ping, Served, Tally, Tap, WINDOW,
     config::{ECHO, udp},
+    echoed,
     load::Load,
 };
 use std::time::Duration;
@@ -39,10 +40,9 @@ fn f03_a_killed_daemon_is_adopted_and_nothing_is_left_at_the_end() -> Result<()>
     let mut served = Served { daemon: home.start(&pair.served)?, pair };
     let tap = Tap::open(&served.pair.peer)?;
     let before = served.drain()?;
-    assert_eq!(load(&served.pair).echo(&tap, 500)?, Tally::whole(500));
-    let n = 500;
-    let moves = [("xdp.rx", n), ("xdp.redirect", n), ("rx", n), ("rx_from_meta", n), ("transmitted", n)];
-    served.drain()?.moved(&before, &moves)?;
+    let load = load(&served.pair);
+    assert_eq!(load.echo(&tap, 500)?, Tally::whole(500));
+    served.drain()?.moved(&before, &echoed(500, load.bytes(0, 500)?))?;
     served.finish()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! An event costs at most ten lines of log, and while the link is down no engine looks for packets.
 use anyhow::{Context as _, Result, ensure};
-use octroi_tests::lab::{self, Config, PairOptions, Served, Tally, Tap, config::ECHO};
+use octroi_tests::lab::{self, Config, PairOptions, Served, Tally, Tap, config::ECHO, echoed};
 
 use crate::NEEDS;
 
@@ -28,11 +28,9 @@ fn until_state(served: &mut Served, state: &str) -> Result<()> {
 fn forwards(served: &mut Served, round: u64) -> Result<()> {
     let tap = Tap::open(&served.pair.peer)?;
     let before = served.drain()?;
-    let tally = served.load(ECHO, 16, 100).echo_from(&tap, 1000 * round, 500)?;
-    assert_eq!(tally, Tally::whole(500), "round {round}");
-    let moves =
-        [("xdp.rx", 500), ("xdp.redirect", 500), ("rx", 500), ("rx_from_meta", 500), ("transmitted", 500)];
-    served.drain()?.moved(&before, &moves)
+    let (load, first) = (served.load(ECHO, 16, 100), 1000 * round);
+    assert_eq!(load.echo_from(&tap, first, 500)?, Tally::whole(500), "round {round}");
+    served.drain()?.moved(&before, &echoed(500, load.bytes(first, 500)?))
 }
 
 /// Does `event` [`TIMES`] times; after each the daemon forwards again and has said little.

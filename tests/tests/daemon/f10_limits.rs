@@ -1,7 +1,13 @@
 //! Limits of memory, locked memory, maps and descriptors, and a full disk: the error names the limit, nothing is half
 //! attached, and packets that nobody claims go on.
-use anyhow::{Result, ensure};
-use octroi_tests::lab::{self, Config, Home, Pair, PairOptions, Served, Started, Wrapper, os};
+use anyhow::{Context as _, Result, ensure};
+use client::control::{answer::ReplyError, connection::CallError, refusal::Code, request::TargetKind};
+use octroi_tests::lab::{
+    self, Config, Daemon, Home, Need, Pair, PairOptions, Served, Started, Tally, Tap, Wrapper,
+    cgroup::MemoryCgroup,
+    config::{ECHO, udp},
+    os,
+};
 
 use crate::NEEDS;
 
@@ -43,7 +49,7 @@ fn f10_too_few_descriptors_are_named_wherever_they_end() -> Result<()> {
     }
     ensure!(3 <= refusals, "the limit was never met");
     // And with no limit of ours it serves.
-    let daemon = octroi_tests::lab::Daemon::start(&pair.served, &Config::echo_and_sink())?;
+    let daemon = Daemon::start(&pair.served, &Config::echo_and_sink())?;
     Served { daemon, pair }.finish()
 }
 
@@ -61,4 +67,60 @@ fn f10_too_little_locked_memory_is_named() -> Result<()> {
         "it does not name the limit:\n{log}"
     );
     Ok(())
+}
+
+#[test]
+fn f10_a_memory_limit_leaves_nothing_half_attached() -> Result<()> {
+    let id = "f10_a_memory_limit_leaves_nothing_half_attached";
+    let Some(_lab) = lab::require(id, &[NEEDS, &[Need::MemoryCgroup]].concat())? else { return Ok(()) };
+    let pair = Pair::new(PairOptions { queues: 2, ..PairOptions::default() })?;
+    let group = MemoryCgroup::new("limit")?;
+    let wrapper = Wrapper::shell(&format!("echo $$ > {}", group.processes().display()));
+    let mut refusals = 0;
+    for mib in [2, 4, 6, 8, 12, 16, 24, 32, 64, 128] {
+        group.limit(mib << 20)?;
+        let Some(log) = start_under(&pair, &wrapper)? else { break };
+        // Where the kernel kills instead of refusing there are no last words.
+        ensure!(log.is_empty() || log.contains("memory"), "with {mib} MiB:\n{log}");
+        refusals += 1;
+    }
+    ensure!(refusals != 0, "the limit was never met");
+    let daemon = Daemon::start(&pair.served, &Config::echo_and_sink())?;
+    Served { daemon, pair }.finish()
+}
+
+#[test]
+fn f10_a_full_table_of_targets_is_named_and_changes_nothing() -> Result<()> {
+    let id = "f10_a_full_table_of_targets_is_named_and_changes_nothing";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
+    let refused = (1000..=u16::MAX).find_map(|port| served.daemon.add(&udp(TargetKind::Sink, port)).err());
+    let refused = refused.context("as many targets as there are ports fitted")?;
+    let Some(CallError::Reply(ReplyError::Refused(refusal))) = refused.downcast_ref::<CallError>() else {
+        anyhow::bail!("not a refusal: {refused:#}");
+    };
+    ensure!(refusal.code == Code::Enospc, "{refusal}");
+    let limit = refusal.limit.context("the refusal carries no limit")?;
+    ensure!(limit.limit < limit.given, "{limit:?}");
+    // Those that were there still serve.
+    let tap = Tap::open(&served.pair.peer)?;
+    assert_eq!(served.load(ECHO, 2, 100).echo(&tap, 200)?, Tally::whole(200));
+    served.finish()
+}
+
+#[test]
+fn f10_a_full_disk_is_named() -> Result<()> {
+    let Some(_lab) = lab::require("f10_a_full_disk_is_named", NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    let home = Home::new(&pair.served, &Config::echo_and_sink())?;
+    // In a mount namespace of its own, the instance's directory is a disk of one page, and that is taken.
+    let directory = home.run().join(home.pins().instance());
+    std::fs::create_dir(&directory)?;
+    let directory = directory.display();
+    let script = format!("mount -t tmpfs -o size=4k none {directory}; printf full > {directory}/taken");
+    let wrapper = Wrapper::shell(&script).inside("unshare --mount --propagation private");
+    let (started, _pings) = os::beside_legacy(&pair, || home.launch(&pair.served, &wrapper))?;
+    let mut refused = started.refused()?;
+    ensure!(refused.log.contains("No space left"), "it does not say what is full:\n{}", refused.log);
+    refused.home.check_nothing_left(&pair.served)
 }

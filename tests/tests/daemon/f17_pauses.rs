@@ -23,7 +23,7 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
     let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
     let tap = Tap::open(&served.pair.peer)?;
     let before = served.drain()?;
-    let load = served.load(SINK, 4, 100);
+    let load = served.load(SINK, 1, 100);
     // Four times what the rings hold. Whoever sends does not notice.
     let sent = 4 * u64::from(Config::default().rings);
     served.daemon.signal(Signal::SIGSTOP)?;
@@ -45,6 +45,8 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
             ("rx", taken),
             ("rx_from_meta", taken),
             ("delivered", taken),
+            ("target.packets", taken),
+            ("target.bytes", taken * load.frame(0)?.len() as u64),
             ("xsk_ring_full", full),
             ("xsk_no_buffer", no_buffer),
         ],

@@ -5,16 +5,13 @@ use anyhow::{Context as _, Result, ensure};
 use octroi_tests::lab::{
     self, Config, Load, PairOptions, Ping, Served, Tally, Tap, WINDOW,
     config::{ECHO, SINK},
+    echoed,
     frame::{STAMP, V4_HEADERS},
     os::{self, Tcp},
+    sunk,
 };
 
 use crate::NEEDS;
-
-/// The moves of `n` frames that an echo returned.
-fn echoed(n: u64) -> [(&'static str, u64); 5] {
-    [("xdp.rx", n), ("xdp.redirect", n), ("rx", n), ("rx_from_meta", n), ("transmitted", n)]
-}
 
 #[test]
 fn road_an_echo_returns_every_frame_by_both_families() -> Result<()> {
@@ -26,7 +23,7 @@ fn road_an_echo_returns_every_frame_by_both_families() -> Result<()> {
     let before = served.drain()?;
     let load = served.load(ECHO, 4, 200);
     assert_eq!(load.echo(&tap, 2000)?, Tally::whole(2000));
-    served.drain()?.moved(&before, &echoed(2000))?;
+    served.drain()?.moved(&before, &echoed(2000, load.bytes(0, 2000)?))?;
     served.finish()
 }
 
@@ -41,7 +38,8 @@ fn road_an_echo_returns_frames_of_every_size() -> Result<()> {
         let load = served.load(ECHO, 1, size - V4_HEADERS);
         assert_eq!(load.echo(&tap, 10)?, Tally::whole(10), "frames of {size} bytes");
     }
-    served.drain()?.moved(&before, &echoed(10 * sizes.len() as u64))?;
+    let bytes: usize = sizes.iter().sum();
+    served.drain()?.moved(&before, &echoed(10 * sizes.len() as u64, 10 * bytes as u64))?;
     served.finish()
 }
 
@@ -56,13 +54,7 @@ fn road_a_sink_counts_every_frame_it_takes() -> Result<()> {
         let load = served.load(SINK, 4, size - V4_HEADERS - 20);
         let daemon = &mut served.daemon;
         load.sink(&tap, each, || Ok(lab::Reading::of(daemon)?.sum("delivered") - before.sum("delivered")))?;
-        let moves = [
-            ("xdp.rx", each),
-            ("xdp.redirect", each),
-            ("rx", each),
-            ("rx_from_meta", each),
-            ("delivered", each),
-        ];
+        let moves = sunk(each, load.bytes(0, each)?);
         served.drain()?.moved(&before, &moves).with_context(|| format!("frames of {size} bytes"))?;
     }
     served.finish()
@@ -134,7 +126,7 @@ fn road_an_os_socket_talks_to_an_echo() -> Result<()> {
     let socket = os::udp_socket(&served.pair.peer, (served.pair.peer.v4, 0).into())?;
     socket.connect(served.address(ECHO))?;
     exchange(&socket, 50)?;
-    served.drain()?.moved(&before, &echoed(50))?;
+    served.drain()?.moved(&before, &echoed(50, 50 * (V4_HEADERS as u64 + 4)))?;
 
     // The same port by another protocol is nobody's: the OS refuses the connection.
     let before = served.drain()?;

@@ -4,6 +4,7 @@ use client::control::status::QueueRow;
 use octroi_tests::lab::{
     self, Config, PairOptions, Served, Tally, Tap, XskTap,
     config::{ECHO, Layout, Mode},
+    echoed,
 };
 
 use crate::NEEDS;
@@ -14,14 +15,7 @@ fn echo_through(pair: PairOptions, config: &Config, count: u64) -> Result<Vec<Qu
     let before = served.drain()?;
     let load = served.load(ECHO, 64, 100);
     assert_eq!(load.echo(&tap, count)?, Tally::whole(count));
-    let moves = [
-        ("xdp.rx", count),
-        ("xdp.redirect", count),
-        ("rx", count),
-        ("rx_from_meta", count),
-        ("transmitted", count),
-    ];
-    served.drain()?.moved(&before, &moves)?;
+    served.drain()?.moved(&before, &echoed(count, load.bytes(0, count)?))?;
     let queues = served.daemon.status()?.queues;
     served.finish()?;
     Ok(queues)
@@ -85,14 +79,7 @@ fn road_tagged_frames_are_served_behind_exactly_their_tags() -> Result<()> {
         let mut load = served.load(ECHO, 4, 100);
         load.vlan = tags;
         assert_eq!(load.echo(&tap, 500)?, Tally::whole(500));
-        let moves = [
-            ("xdp.rx", 500),
-            ("xdp.redirect", 500),
-            ("rx", 500),
-            ("rx_from_meta", 500),
-            ("transmitted", 500),
-        ];
-        served.drain()?.moved(&before, &moves)?;
+        served.drain()?.moved(&before, &echoed(500, load.bytes(0, 500)?))?;
 
         // Untagged, or behind another tag: the OS's.
         for other in [vec![], vec![101], vec![7, 100]] {

@@ -41,8 +41,9 @@ fn octroi(served: &Served, words: &[&str]) -> Result<String> {
 }
 
 fn prometheus_name(row: &StatRow) -> String {
+    let name = format!("octroi_{}", row.name.replace('.', "_"));
     let labels: Vec<_> = row.labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-    format!("octroi_{}{{{}}}", row.name.replace('.', "_"), labels.join(","))
+    if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) }
 }
 
 fn parse_prometheus(text: &str) -> Result<Samples> {

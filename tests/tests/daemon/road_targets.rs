@@ -4,7 +4,7 @@ use client::control::request::{LocalAddr, TargetAdd, TargetKind};
 use octroi_tests::lab::{
     self, Config, PairOptions, Reading, Served, Tally, Tap,
     config::{ECHO, udp},
-    os,
+    echoed, os,
 };
 
 use crate::NEEDS;
@@ -66,9 +66,7 @@ fn road_other_targets_lose_nothing_when_one_comes_and_goes() -> Result<()> {
     })?;
     ensure!(churned != 0);
     assert_eq!(tally, Tally::whole(10_000));
-    let n = 10_000;
-    let moves = [("xdp.rx", n), ("xdp.redirect", n), ("rx", n), ("rx_from_meta", n), ("transmitted", n)];
-    served.drain()?.moved(&before, &moves)?;
+    served.drain()?.moved(&before, &echoed(10_000, load.bytes(0, 10_000)?))?;
     served.finish()
 }
 
@@ -122,6 +120,8 @@ fn road_a_target_on_one_address_leaves_the_other_to_the_os() -> Result<()> {
         ("rx", 1),
         ("rx_from_meta", 1),
         ("transmitted", 1),
+        ("target.packets", 1),
+        ("target.bytes", 14 + 40 + 8 + 11),
     ];
     served.drain()?.moved(&before, &moves)?;
     served.finish()
