@@ -189,3 +189,20 @@ fn f04_replacing_the_xdp_programs_loses_nothing() -> Result<()> {
 fn f04_replacing_the_xdp_programs_loses_nothing_in_generic_mode() -> Result<()> {
     check_rounds("f04_generic", XdpMode::Generic)
 }
+
+#[test]
+fn f04_an_object_that_does_not_load_changes_nothing() -> Result<()> {
+    let Some(_lab) = lab::require("f04_broken_object", &[Need::Netns, Need::Bpf])? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    let config = PortConfig { mac: pair.served.mac.0, ..PortConfig::default() };
+    let (ifname, ifindex) = (pair.served.ifname.clone(), pair.served.ifindex()?);
+    let mut attached = pair.served.netns.enter(|| {
+        Instance::unpinned()?.attach(&AttachSpec { ifname, ifindex, mode: XdpMode::Native, config })
+    })??;
+    let before = attached.ids()?;
+    let mut broken = tempfile::NamedTempFile::new()?;
+    std::io::Write::write_all(&mut broken, b"no ELF file")?;
+    ensure!(attached.replace(&Object::from_file(broken.path())?).is_err());
+    ensure!(attached.ids()? == before, "{before:?} became {:?}", attached.ids()?);
+    Ok(())
+}

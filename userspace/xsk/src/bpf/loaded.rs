@@ -117,6 +117,7 @@ impl Loaded {
     }
 
     /// Loads `object` onto the same maps, puts its `steer` into the chain, and calls `switch` with its programs.
+    /// If that fails, the old `steer` is put back.
     pub(super) fn replace(
         &mut self,
         object: &Object,
@@ -124,7 +125,10 @@ impl Loaded {
     ) -> Result<(), BpfError> {
         let programs = load(object, &self.maps, &self.shared)?;
         set_steer(&self.maps.jump, &programs)?;
-        switch(&programs)?;
+        if let Err(why) = switch(&programs) {
+            set_steer(&self.maps.jump, &self.programs)?;
+            return Err(why);
+        }
         self.programs = programs;
         Ok(())
     }
