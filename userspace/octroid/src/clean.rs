@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use client::control::instance::InstanceName;
 
 use crate::{
-    daemon::start::{Options, Pins},
+    daemon::start::{Options, PinPlace},
     netlink::ethtool::Ethtool,
     place::{Place, enter_network},
-    road::offload::Offloads,
+    road::{self, offload::Offloads},
 };
 
 /// Cleans up, and says in a few lines what was done.
@@ -22,13 +22,13 @@ pub fn clean(instance: &InstanceName, options: &Options) -> Result<Vec<String>> 
     let place = Place::take(&options.run_dir, instance)?;
     let mut said = Vec::new();
     let root = match &options.pins {
-        Pins::At(root) => root.as_path(),
-        Pins::Usual | Pins::None => Path::new(abi::pins::ROOT),
+        PinPlace::At(root) => root.as_path(),
+        PinPlace::Usual | PinPlace::None => Path::new(abi::pins::ROOT),
     };
-    let pins = root.join(instance.as_str());
-    if pins.exists() {
-        let count = remove(&pins).with_context(|| format!("cannot remove {}", pins.display()))?;
-        said.push(format!("{count} pins removed from {}", pins.display()));
+    let pins = road::pins::Pins::at(root.join(instance.as_str()));
+    let count = pins.remove_all().context("cannot remove the pins")?;
+    if count != 0 {
+        said.push(format!("{count} pins removed"));
     }
     if let Some(netns) = &options.netns {
         enter_network(netns)?;
@@ -47,23 +47,6 @@ pub fn clean(instance: &InstanceName, options: &Options) -> Result<Vec<String>> 
         said.push(format!("nothing was left of instance {instance}"));
     }
     Ok(said)
-}
-
-/// Removes a directory of pins, links first: nothing may run on maps that are gone.
-fn remove(dir: &Path) -> io::Result<usize> {
-    let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(|entry| entry.file_name() != abi::pins::LINK);
-    let (directories, pins): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut count = pins.len();
-    for directory in directories {
-        count += remove(&directory.path())?;
-    }
-    for pin in pins {
-        fs::remove_file(pin.path())?;
-    }
-    fs::remove_dir(dir)?;
-    Ok(count)
 }
 
 fn absent_is_fine(removed: io::Result<()>) -> io::Result<bool> {

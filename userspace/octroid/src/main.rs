@@ -19,7 +19,7 @@ use client::control::{
 use octroid::{
     clean,
     config::{self, settings::Overrides},
-    daemon::start::{self, Options, Pins},
+    daemon::start::{self, Options, PinPlace},
     doctor, place,
 };
 use tracing_subscriber::EnvFilter;
@@ -110,9 +110,9 @@ impl Arguments {
     fn options(&self) -> Options {
         let asked = self.bpffs.clone().or_else(|| std::env::var_os(BPFFS_VARIABLE).map(PathBuf::from));
         let pins = match (self.no_pin, asked) {
-            (true, _) => Pins::None,
-            (false, Some(root)) => Pins::At(root),
-            (false, None) => Pins::Usual,
+            (true, _) => PinPlace::None,
+            (false, Some(root)) => PinPlace::At(root),
+            (false, None) => PinPlace::Usual,
         };
         let run_dir = RunDir::resolve(self.run_dir.as_deref(), std::env::var_os(RUN_DIR_VARIABLE));
         Options { run_dir, netns: self.netns.clone(), pins }
@@ -141,8 +141,8 @@ impl Arguments {
         }
         let options = self.options();
         let pins = match &options.pins {
-            Pins::At(root) => root.as_path(),
-            Pins::Usual | Pins::None => Path::new(abi::pins::ROOT),
+            PinPlace::At(root) => root.as_path(),
+            PinPlace::Usual | PinPlace::None => Path::new(abi::pins::ROOT),
         };
         let case = doctor::Case { settings: settings.as_ref(), ours: &Default::default(), pins };
         let rows = doctor::examine(&case);

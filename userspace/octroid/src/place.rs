@@ -30,7 +30,8 @@ impl Place {
     pub fn take(run_dir: &RunDir, instance: &InstanceName) -> Result<Self> {
         let dir = run_dir.of(instance);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot set the mode of {}", dir.display()))?;
         let path = run_dir.lock(instance);
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut lock = open.with_context(|| format!("cannot open {}", path.display()))?;
@@ -45,8 +46,8 @@ impl Place {
             }
             Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the instance"),
         }
-        lock.set_len(0)?;
-        writeln!(lock, "{}", std::process::id())?;
+        let note = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        note.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { dir, socket: run_dir.socket(instance), _lock: lock })
     }
 

@@ -75,8 +75,11 @@ pub enum StatusRow {
 /// One configured interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceRow {
-    /// Its name now.
+    /// The configured name.
     pub name: String,
+    /// The device's name now, where it was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Its index, while it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,

@@ -10,6 +10,7 @@ use client::control::{
     status::{Books, Census, EngineRow, Head, InterfaceRow, QueueRow, Status, StatusPage, TargetStatus},
 };
 use ixp::{panel::Activity, spec};
+use nix::unistd::geteuid;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,7 +26,8 @@ impl Daemon {
     /// Answers one request.
     pub(super) fn answer(&mut self, asked: Asked) -> Next {
         let Asked { from, uid, request } = asked;
-        if request.op.changes() && uid != 0 {
+        // Whoever runs the daemon could stop it anyway.
+        if request.op.changes() && uid != 0 && uid != geteuid().as_raw() {
             let refusal = Code::Eacces.because("only root may change anything");
             self.control.answer(from, request.id, Err(refusal));
             return Next::Go;
@@ -68,21 +70,21 @@ impl Instance {
         }
     }
 
-    fn read(&self) -> Result<Readings, Refusal> {
+    fn read(&mut self) -> Result<Readings, Refusal> {
         self.road.read().map_err(|error| Code::Eio.because(format_args!("{error:#}")))
     }
 
-    fn stats(&self) -> Result<Vec<StatRow>, Refusal> {
+    fn stats(&mut self) -> Result<Vec<StatRow>, Refusal> {
         Ok(metrics::rows(&self.read()?).into_iter().map(|row| row.stat).collect())
     }
 
     fn examine(&self) -> Vec<DoctorRow> {
         let ours = self.road.programs();
-        let pins = self.pins.as_deref().unwrap_or(Path::new(abi::pins::ROOT));
+        let pins = self.road.pins().dir().unwrap_or(Path::new(abi::pins::ROOT));
         doctor::examine(&doctor::Case { settings: Some(&self.settings), ours: &ours, pins })
     }
 
-    fn status(&self, after: u32) -> Result<Value, Refusal> {
+    fn status(&mut self, after: u32) -> Result<Value, Refusal> {
         let readings = self.read()?;
         let (head, rows) = self.whole_status(&readings).into_rows();
         let head = (after == 0).then_some(head);
@@ -97,7 +99,7 @@ impl Instance {
             head: self.head(Books::of(&stats), readings),
             interfaces: self.machines.iter().zip(&self.settings.interfaces).map(interface_row).collect(),
             queues: readings.ports.iter().filter_map(queue_row).collect(),
-            engines: readings.engines.iter().map(engine_row).collect(),
+            engines: readings.engines.iter().map(|engine| self.engine_row(engine)).collect(),
             targets: readings
                 .targets
                 .iter()
@@ -127,9 +129,28 @@ impl Instance {
                 spec::Idle::Adaptive => "adaptive".to_owned(),
                 spec::Idle::Sleep => "sleep".to_owned(),
             },
-            pins: self.pins.as_ref().map(|path| path.display().to_string()),
+            pins: self.road.pins().dir().map(|path| path.display().to_string()),
             books,
             warnings: self.warnings(readings),
+        }
+    }
+
+    fn engine_row(&self, reading: &EngineReading) -> EngineRow {
+        let pulse = &reading.pulse;
+        EngineRow {
+            engine: reading.engine.index() as u32,
+            role: reading.role.to_owned(),
+            core: u32::try_from(reading.core).ok(),
+            state: match pulse.activity {
+                _ if self.stuck.contains(&reading.engine) => "stalled".to_owned(),
+                Activity::Busy | Activity::Idle => "running".to_owned(),
+                Activity::Blocked => "asleep".to_owned(),
+                Activity::Stopped => "stopped".to_owned(),
+            },
+            cpu_ns: pulse.cpu.map_or(0, |cpu| u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX)),
+            rounds: pulse.rounds,
+            batches: pulse.batches,
+            held: pulse.held,
         }
     }
 
@@ -144,6 +165,14 @@ impl Instance {
         for engine in readings.engines.iter().filter(|engine| engine.pulse.activity == Activity::Stopped) {
             warnings.push(format!("engine {} has stopped", engine.engine));
         }
+        for engine in &self.stuck {
+            warnings.push(format!("engine {engine} stands still: hung, or starved of its core"));
+        }
+        for core in self.softirqs.starved() {
+            warnings.push(format!(
+                "core {core} spins and also serves NET_RX: idle = \"adaptive\" would be faster"
+            ));
+        }
         warnings
     }
 }
@@ -155,7 +184,8 @@ fn interface_row((machine, settings): (&Machine, &crate::config::settings::Inter
         _ => None,
     };
     InterfaceRow {
-        name: link.map_or_else(|| machine.name().to_owned(), |link| link.name.clone()),
+        name: machine.name().to_owned(),
+        device: link.map(|link| &link.name).filter(|name| *name != machine.name()).cloned(),
         index: link.map(|link| link.index),
         state: machine.state().word().to_owned(),
         reason,
@@ -185,24 +215,6 @@ fn queue_row(port: &PortReading) -> Option<QueueRow> {
             tx: census.tx,
         },
     })
-}
-
-fn engine_row(reading: &EngineReading) -> EngineRow {
-    let pulse = &reading.pulse;
-    EngineRow {
-        engine: reading.engine.index() as u32,
-        role: reading.role.to_owned(),
-        core: u32::try_from(reading.core).ok(),
-        state: match pulse.activity {
-            Activity::Busy | Activity::Idle => "running".to_owned(),
-            Activity::Blocked => "asleep".to_owned(),
-            Activity::Stopped => "stopped".to_owned(),
-        },
-        cpu_ns: pulse.cpu.map_or(0, |cpu| u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX)),
-        rounds: pulse.rounds,
-        batches: pulse.batches,
-        held: pulse.held,
-    }
 }
 
 fn page<T: Serialize>(rows: Vec<T>, after: u32) -> Result<Value, Refusal> {

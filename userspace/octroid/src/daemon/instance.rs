@@ -3,17 +3,19 @@
 //! What the kernel says goes to the machines, what the machines ask for is done on the road. The local addresses of served
 //! interfaces follow the same look at the kernel: an `any` target answers for a new address as soon as the kernel has it.
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use ixp::engines::EngineId;
 
 use crate::{
     config::settings::Settings,
+    doctor::softirq::Softirqs,
     netlink::{
-        route::{Address, Link, Route},
+        route::{Link, Route},
         socket::Listener as LinkEvents,
     },
     road::Road,
@@ -24,61 +26,83 @@ use crate::{
 pub struct Instance {
     /// What it runs by.
     pub settings: Settings,
-    /// Where its pins are; `None` without.
-    pub pins: Option<PathBuf>,
     /// Its dataplane.
     pub road: Road,
     /// One for each configured interface.
     pub machines: Vec<Machine>,
-    /// Asks about links and addresses.
-    pub route: Route,
-    /// Hears that they changed.
+    /// Hears that links or addresses changed.
     pub link_events: LinkEvents,
-    /// When it began.
-    pub start: Instant,
+    /// Engines that stand still.
+    pub stuck: BTreeSet<EngineId>,
+    /// NET_RX softirqs on the cores of spinning engines.
+    pub softirqs: Softirqs,
+    route: Route,
+    start: Instant,
+    phase: Phase,
+}
+
+/// Who hears of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Whoever started this: a failure ends it.
+    Starting,
+    /// The log: a failure is met again.
+    Running,
 }
 
 impl Instance {
+    /// Nothing is served yet.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell of links.
+    pub fn new(settings: Settings, road: Road, start: Instant) -> Result<Self> {
+        Ok(Self {
+            machines: settings.interfaces.iter().map(|i| Machine::new(i.name())).collect(),
+            // Heard before the first look: what changes in between is looked at once more.
+            link_events: Route::listen().context("cannot hear of link changes")?,
+            route: Route::open().context("cannot ask about links")?,
+            stuck: BTreeSet::new(),
+            softirqs: Softirqs::of(&settings.engine),
+            settings,
+            road,
+            start,
+            phase: Phase::Starting,
+        })
+    }
+
     /// Time since it began.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Serves every interface for the first time, then registers the configured targets.
+    /// Registers the configured targets, then serves every interface for the first time.
     ///
-    /// An interface that is down is waited for; anything else that is in the way ends the start.
+    /// In this order, because with an earlier daemon's programs attached the first frame of a target may come as soon as
+    /// there is a socket. An interface that is down is waited for; anything else that is in the way ends the start.
     ///
     /// # Errors
     /// What is in the way.
     pub fn bring_up(&mut self) -> Result<()> {
-        self.try_look()?;
-        for machine in &self.machines {
-            match machine.state() {
-                State::Absent => {
-                    bail!("{}: there is no such interface in this network namespace", machine.name())
-                }
-                State::Waiting { reason: Some(reason), .. } => bail!("{}: {reason}", machine.name()),
-                State::Down(_) | State::Waiting { .. } | State::Served(_) => {}
+        let links = self.route.links()?;
+        let missing = self.machines.iter().find(|machine| machine.choose(&links).is_none());
+        if let Some(machine) = missing {
+            bail!("{}: there is no such interface in this network namespace", machine.name());
+        }
+        self.take_addresses(&links)?;
+        for target in &self.settings.targets {
+            if let Err(refusal) = self.road.add_target(target) {
+                bail!("target {} {} {}:{}: {refusal}", target.kind, target.proto, target.addr, target.port);
             }
         }
-        for target in self.settings.targets.clone() {
-            let added = self.road.add_target(&target);
-            added.map_err(|r| {
-                anyhow::anyhow!(
-                    "target {} {} {}:{}: {r}",
-                    target.kind,
-                    target.proto,
-                    target.addr,
-                    target.port
-                )
-            })?;
+        self.try_look()?;
+        for machine in &self.machines {
+            if let State::Waiting { reason: Some(reason), .. } = machine.state() {
+                bail!("{}: {reason}", machine.name());
+            }
         }
-        let strangers = self.road.forget_strangers()?;
-        if strangers != 0 {
-            tracing::info!(entries = strangers, "steering entries of an earlier daemon removed");
-        }
-        self.road.take_over();
+        self.road.take_over()?;
+        self.phase = Phase::Running;
         Ok(())
     }
 
@@ -95,9 +119,7 @@ impl Instance {
             let facts = self.facts(at, &links);
             self.on(at, Event::Seen(facts));
         }
-        let addresses = self.route.addresses()?;
-        self.take_addresses(&addresses);
-        Ok(())
+        self.take_addresses(&links)
     }
 
     fn facts(&mut self, at: usize, links: &[Link]) -> Option<Facts> {
@@ -145,6 +167,9 @@ impl Instance {
     fn say(&self, at: usize, level: Level, what: &str) {
         let Some(machine) = self.machines.get(at) else { return };
         let name = machine.facts().map_or_else(|| machine.name(), |facts| &facts.link.name);
+        if self.phase == Phase::Starting && level == Level::Warn {
+            return;
+        }
         match level {
             Level::Info => tracing::info!("{name} {what}"),
             Level::Warn => tracing::warn!("{name} {what}"),
@@ -152,14 +177,13 @@ impl Instance {
     }
 
     /// Addresses of interfaces that are configured and there, up or down: an address outlives a link that goes down.
-    fn take_addresses(&mut self, all: &[Address]) {
-        let ours = |address: &&Address| {
-            let index = |machine: &Machine| machine.facts().map(|facts| facts.link.index);
-            self.machines.iter().any(|machine| index(machine) == Some(address.index))
-        };
-        let addresses: Vec<IpAddr> = all.iter().filter(ours).map(|address| address.addr).collect();
-        if let Err(error) = self.road.set_addresses(&addresses) {
-            tracing::warn!("cannot take over the local addresses: {error:#}");
-        }
+    fn take_addresses(&mut self, links: &[Link]) -> Result<()> {
+        let ours: Vec<u32> =
+            self.machines.iter().filter_map(|m| m.choose(links)).map(|link| link.index).collect();
+        let mut addresses: Vec<IpAddr> =
+            self.route.addresses()?.into_iter().filter(|a| ours.contains(&a.index)).map(|a| a.addr).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        self.road.set_addresses(&addresses).context("cannot take over the local addresses")
     }
 }

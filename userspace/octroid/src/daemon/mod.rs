@@ -12,9 +12,10 @@ mod answers;
 pub mod instance;
 pub mod start;
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{collections::BTreeSet, os::fd::AsFd, time::Duration};
 
 use anyhow::{Context, Result};
+use ixp::{clock::Nanos, watchdog::Watchdog};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -36,6 +37,9 @@ use crate::{
 /// How often queue counts are looked at: the kernel tells nobody when they change.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long an engine may stand still before that is reported.
+const STANDSTILL: Duration = Duration::from_secs(3);
+
 /// A running daemon.
 pub struct Daemon {
     instance: Instance,
@@ -43,6 +47,7 @@ pub struct Daemon {
     metrics: Option<Endpoint>,
     signals: SignalFd,
     next_tick: Duration,
+    watchdog: Watchdog,
     /// Given up last: until then nobody else may have the instance.
     place: Place,
 }
@@ -60,8 +65,10 @@ enum Event {
     Asked(Asked),
     /// A scraper asked.
     Scrape(Scrape),
-    /// It is time to look.
+    /// Something may be due.
     Tick,
+    /// A second is over.
+    Second,
 }
 
 /// Whether to go on.
@@ -72,6 +79,17 @@ enum Next {
 }
 
 impl Daemon {
+    fn new(
+        instance: Instance,
+        control: Listener,
+        metrics: Option<Endpoint>,
+        signals: SignalFd,
+        place: Place,
+    ) -> Self {
+        let next_tick = instance.now();
+        Self { instance, control, metrics, signals, next_tick, watchdog: Watchdog::new(STANDSTILL), place }
+    }
+
     /// Runs until told to stop, then takes everything down.
     ///
     /// # Errors
@@ -129,7 +147,7 @@ impl Daemon {
         events.extend(self.control.turn(now).into_iter().map(Event::Asked));
         if self.next_tick <= now {
             self.next_tick = now + TICK;
-            events.push(Event::Links);
+            events.push(Event::Second);
         }
         events.push(Event::Tick);
         Ok(events)
@@ -142,6 +160,11 @@ impl Daemon {
                 return Next::Stop;
             }
             Event::Links => self.instance.look(),
+            Event::Second => {
+                self.instance.look();
+                self.instance.softirqs.look();
+                self.watch();
+            }
             Event::PortLost(interface, why) => self.instance.on(interface, supervise::Event::PortFailed(why)),
             Event::Asked(asked) => return self.answer(asked),
             Event::Scrape(scrape) => scrape.answer(self.page()),
@@ -152,7 +175,21 @@ impl Daemon {
         Next::Go
     }
 
-    fn page(&self) -> String {
+    /// Reports engines that stand still, once when it begins and once when it ends.
+    fn watch(&mut self) {
+        let now = Nanos::default() + self.instance.now();
+        let stuck = self.watchdog.look(&self.instance.road.engines().pulses(), now);
+        let stuck: BTreeSet<_> = stuck.into_iter().map(|stuck| stuck.engine).collect();
+        for engine in stuck.difference(&self.instance.stuck) {
+            tracing::warn!(%engine, "stands still: hung, or starved of its core");
+        }
+        for engine in self.instance.stuck.difference(&stuck) {
+            tracing::info!(%engine, "goes on");
+        }
+        self.instance.stuck = stuck;
+    }
+
+    fn page(&mut self) -> String {
         let rows = self.instance.road.read().map(|readings| metrics::rows(&readings));
         rows.and_then(|rows| Ok(prometheus::text(rows)?)).unwrap_or_else(|error| {
             tracing::warn!("cannot read the counters: {error:#}");

@@ -22,15 +22,13 @@ use crate::{
     config::settings::Settings,
     control::listener::{Access, GROUP, Listener},
     metrics::endpoint::Endpoint,
-    netlink::route::Route,
     place::{Place, enter_network},
-    road::{Origin, Road},
-    supervise::Machine,
+    road::{Road, pins::Pins},
 };
 
 /// Where pins go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pins {
+pub enum PinPlace {
     /// Below the usual directory; bpffs is mounted if it is missing.
     Usual,
     /// Below this directory of a bpffs.
@@ -47,7 +45,7 @@ pub struct Options {
     /// The network namespace to enter.
     pub netns: Option<String>,
     /// Where pins go.
-    pub pins: Pins,
+    pub pins: PinPlace,
 }
 
 /// Blocks the signals that stop the daemon, for this thread and all that it will start, and opens where they are read.
@@ -73,42 +71,52 @@ pub(super) fn signal_name(number: u32) -> &'static str {
 pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
     let begin = Instant::now();
     let signals = signals()?;
+    settings.engine.check().context("engine")?;
     let bpffs = open_bpffs(&options.pins)?;
     if let Some(netns) = &options.netns {
         enter_network(netns)?;
     }
     let place = Place::take(&options.run_dir, &settings.instance)?;
+    let pins = match &bpffs {
+        Some(bpffs) => Pins::at(bpffs.root().join(settings.instance.as_str())),
+        None => Pins::default(),
+    };
+    let adopting = pins.any_attached();
+    if adopting {
+        tracing::info!("taking over what an earlier daemon left attached");
+    }
     raise_memlock();
-    let pins = bpffs.as_ref().map(|bpffs| bpffs.root().join(settings.instance.as_str()));
-    let adopted = pins.as_ref().is_some_and(|dir| dir.exists());
-    let origin = if adopted { Origin::Adopted } else { Origin::Fresh };
-    let bpf = match &bpffs {
+    let started = serve(settings, bpffs.as_ref(), pins.clone(), &place, begin);
+    match started {
+        Ok((instance, control, metrics)) => Ok(Daemon::new(instance, control, metrics, signals, place)),
+        Err(error) => {
+            if !adopting && let Err(left) = pins.remove_all() {
+                tracing::warn!(error = %left, "pins are left");
+            }
+            Err(error)
+        }
+    }
+}
+
+type Serving = (Instance, Listener, Option<Endpoint>);
+
+fn serve(
+    settings: Settings,
+    bpffs: Option<&Bpffs>,
+    pins: Pins,
+    place: &Place,
+    start: Instant,
+) -> Result<Serving> {
+    let bpf = match bpffs {
         Some(bpffs) => Maps::open(bpffs, &settings.instance.as_str().parse()?)?,
         None => Maps::unpinned()?,
     };
-    if adopted {
-        tracing::info!("taking over what an earlier daemon left attached");
-    }
-    let road = Road::start(&settings, bpf, origin, place.dir())?;
-    let mut instance = Instance {
-        machines: settings.interfaces.iter().map(|i| Machine::new(i.name())).collect(),
-        // Heard before the first look: what changes in between is looked at once more.
-        link_events: Route::listen().context("cannot hear of link changes")?,
-        route: Route::open().context("cannot ask about links")?,
-        settings,
-        pins,
-        road,
-        start: begin,
-    };
-    match bring_up(&mut instance, &place) {
-        Ok((control, metrics)) => {
-            let next_tick = instance.now();
-            Ok(Daemon { instance, control, metrics, signals, next_tick, place })
-        }
+    let road = Road::start(&settings, bpf, pins, place.dir())?;
+    let mut instance = Instance::new(settings, road, start)?;
+    match bring_up(&mut instance, place) {
+        Ok((control, endpoint)) => Ok((instance, control, endpoint)),
         Err(error) => {
-            if let Err(left) = instance.road.give_up() {
-                tracing::warn!("{left:#}");
-            }
+            instance.road.give_up();
             Err(error)
         }
     }
@@ -128,11 +136,11 @@ fn bring_up(instance: &mut Instance, place: &Place) -> Result<(Listener, Option<
     Ok((control, endpoint))
 }
 
-fn open_bpffs(pins: &Pins) -> Result<Option<Bpffs>> {
+fn open_bpffs(pins: &PinPlace) -> Result<Option<Bpffs>> {
     let bpffs = match pins {
-        Pins::None => return Ok(None),
-        Pins::Usual => Bpffs::open()?,
-        Pins::At(root) => Bpffs::at(root)?,
+        PinPlace::None => return Ok(None),
+        PinPlace::Usual => Bpffs::open()?,
+        PinPlace::At(root) => Bpffs::at(root)?,
     };
     if bpffs.mounted() == Mounted::Now {
         tracing::info!("mounted a bpffs on /sys/fs/bpf");

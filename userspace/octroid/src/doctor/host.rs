@@ -1,16 +1,16 @@
 //! The checks of the machine itself: kernel, privileges, limits, memory, bpffs, cores.
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, path::Path};
 
 use abi::port::PortConfig;
 use client::control::answer::DoctorRow;
-use ixp::spec::{EngineSpec, Idle};
+use ixp::spec::EngineSpec;
 use nix::sys::{
     resource::{Resource, getrlimit},
     statfs::{BPF_FS_MAGIC, statfs},
 };
 use xsk::bpf::{Instance, unbound_socket};
 
-use super::{Case, fail, ok, warn};
+use super::{Case, fail, ok, softirq, warn};
 use crate::config::settings::Settings;
 
 /// Numbers of `linux/capability.h`, and what each is needed for.
@@ -45,7 +45,7 @@ pub(super) fn examine(case: &Case<'_>) -> Vec<DoctorRow> {
     rows.push(bpffs(case.pins));
     if let Some(settings) = case.settings {
         rows.push(cores(&settings.engine));
-        rows.extend(softirq(&settings.engine));
+        rows.extend(softirq::examine(&settings.engine));
     }
     rows
 }
@@ -197,41 +197,4 @@ fn cores(spec: &EngineSpec) -> DoctorRow {
         Ok(()) => ok(ID, None, format!("engines run on {:?}", spec.cores)),
         Err(error) => fail(ID, None, error.to_string(), "name cores that exist here in engine.cores"),
     }
-}
-
-/// A busy engine starves the softirq of its own core (0.11 instead of 4.2 million packets a second).
-fn softirq(spec: &EngineSpec) -> Vec<DoctorRow> {
-    const ID: &str = "idle.softirq";
-    const WINDOW: Duration = Duration::from_millis(50);
-    /// NET_RX softirqs of one window that are no accident.
-    const MANY: u64 = 5;
-    if spec.idle != Idle::Busy {
-        return vec![ok(ID, None, "no engine spins")];
-    }
-    let before = net_rx(&fs::read_to_string("/proc/softirqs").unwrap_or_default());
-    thread::sleep(WINDOW);
-    let after = net_rx(&fs::read_to_string("/proc/softirqs").unwrap_or_default());
-    let mut cores = spec.cores.clone();
-    cores.dedup();
-    let judge = |&core: &usize| {
-        let count = |sample: &[u64]| sample.get(core).copied().unwrap_or(0);
-        let served = count(&after).saturating_sub(count(&before));
-        let subject = format!("core {core}");
-        if served < MANY {
-            return ok(ID, Some(&subject), "spins, and serves no NET_RX");
-        }
-        warn(
-            ID,
-            Some(&subject),
-            "spins, and also serves NET_RX",
-            "idle = \"adaptive\", or move the interrupts elsewhere",
-        )
-    };
-    cores.iter().map(judge).collect()
-}
-
-/// NET_RX softirqs of each core, from `/proc/softirqs`.
-pub(super) fn net_rx(text: &str) -> Vec<u64> {
-    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("NET_RX:")).unwrap_or_default();
-    line.split_ascii_whitespace().filter_map(|count| count.parse().ok()).collect()
 }

@@ -19,6 +19,7 @@
 //! | `offload.rxvlan`, `offload.lro` | do offloads hide something from XDP? |
 mod device;
 mod host;
+pub mod softirq;
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -18,8 +18,8 @@ fn versions_are_read() {
 #[test]
 fn softirqs_are_read() {
     let text = "                    CPU0       CPU1\n          HI:          1          0\n      NET_RX:      12345         67\n";
-    assert_eq!(host::net_rx(text), [12345, 67]);
-    assert_eq!(host::net_rx(""), [0_u64; 0]);
+    assert_eq!(softirq::net_rx(text), [12345, 67]);
+    assert_eq!(softirq::net_rx(""), [0_u64; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use client::control::answer::Role;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, text},
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
     metrics::MetricType,
     registry::Registry,
 };
@@ -40,21 +40,26 @@ impl Collector for Rows {
                 continue;
             }
             done.push(name);
-            let falls = first.stat.role == Role::Held;
-            let kind = if falls { MetricType::Gauge } else { MetricType::Counter };
+            let kind = if first.stat.role == Role::Held { MetricType::Gauge } else { MetricType::Counter };
             let metric = name.replace('.', "_");
             let mut family = encoder.encode_descriptor(&metric, first.help, None, kind)?;
             for row in self.0.iter().filter(|row| row.stat.name == name) {
                 let labels: Vec<(&str, &str)> =
                     row.stat.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-                let mut one = family.encode_family(&labels)?;
-                if falls {
-                    one.encode_gauge(&row.stat.value)?;
+                if labels.is_empty() {
+                    sample(&mut family, kind, row.stat.value)?;
                 } else {
-                    one.encode_counter::<Vec<(&str, &str)>, _, u64>(&row.stat.value, None)?;
+                    sample(&mut family.encode_family(&labels)?, kind, row.stat.value)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn sample(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Gauge => encoder.encode_gauge(&value),
+        _ => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
     }
 }

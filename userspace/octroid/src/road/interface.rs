@@ -10,7 +10,7 @@ use xsk::{
     socket::{InterfaceName, QueueConfig, XskPort},
 };
 
-use super::ports::Ports;
+use super::{pins::Pins, ports::Ports};
 use crate::{
     config::{file::Queues, settings},
     supervise::Facts,
@@ -21,16 +21,33 @@ use crate::{
 pub struct Interface {
     /// What was asked for.
     pub settings: settings::Interface,
-    /// The programs, and the device they are attached to.
-    attached: Option<(u32, Attached)>,
+    held: Option<Held>,
     open: Vec<PortId>,
+}
+
+/// Programs that are attached.
+#[derive(Debug)]
+struct Held {
+    programs: Attached,
+    /// The device.
+    index: u32,
+    origin: Origin,
+}
+
+/// Whose the attached programs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Attached by this daemon: detached again if it fails.
+    Fresh,
+    /// Left by an earlier daemon: they hold its tuples, and stay if this one cannot take over.
+    Adopted,
 }
 
 impl Interface {
     /// Nothing of it yet.
     #[must_use]
     pub fn new(settings: settings::Interface) -> Self {
-        Self { settings, attached: None, open: Vec::new() }
+        Self { settings, held: None, open: Vec::new() }
     }
 
     /// The ports that are open.
@@ -39,17 +56,24 @@ impl Interface {
         &self.open
     }
 
-    /// Whether its programs are attached by this daemon.
+    /// Whose the attached programs are, if any are.
     #[must_use]
-    pub fn is_attached(&self) -> bool {
-        self.attached.is_some()
+    pub fn origin(&self) -> Option<Origin> {
+        self.held.as_ref().map(|held| held.origin)
+    }
+
+    /// What an earlier daemon left attached is this one's from now on.
+    pub fn take_over(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.origin = Origin::Fresh;
+        }
     }
 
     /// The index of the device, and the id of the program attached to it.
     #[must_use]
     pub fn program(&self) -> Option<(u32, u32)> {
-        let (index, attached) = self.attached.as_ref()?;
-        Some((*index, attached.ids().ok()?.program))
+        let held = self.held.as_ref()?;
+        Some((held.index, held.programs.ids().ok()?.program))
     }
 
     /// What `steer` must know of the device.
@@ -84,25 +108,24 @@ impl Interface {
         Ok(xsk::socket::mtu::check(&self.settings.queue, link.mtu)?)
     }
 
-    /// Attaches the programs, or replaces those that are attached by the same.
+    /// Attaches the programs, or adopts those that an earlier daemon left. What is attached already is only configured.
     ///
     /// # Errors
     /// The hook is occupied, a pin does not fit, or the kernel refuses.
-    pub fn attach(&mut self, bpf: &Instance, facts: &Facts) -> Result<()> {
-        let config = self.port_config(facts.link.mac);
-        match &self.attached {
-            Some((_, attached)) => Ok(attached.port()?.set(config)?),
-            None => {
-                let spec = AttachSpec {
-                    ifname: self.settings.name().to_owned(),
-                    ifindex: facts.link.index,
-                    mode: self.settings.mode,
-                    config,
-                };
-                self.attached = Some((facts.link.index, bpf.attach(&spec)?));
-                Ok(())
-            }
+    pub fn attach(&mut self, bpf: &Instance, pins: &Pins, facts: &Facts) -> Result<()> {
+        if self.held.is_some() {
+            return self.configure(facts);
         }
+        let ifname = self.settings.name();
+        let origin = if pins.is_attached(ifname) { Origin::Adopted } else { Origin::Fresh };
+        let spec = AttachSpec {
+            ifname: ifname.to_owned(),
+            ifindex: facts.link.index,
+            mode: self.settings.mode,
+            config: self.port_config(facts.link.mac),
+        };
+        self.held = Some(Held { programs: bpf.attach(&spec)?, index: facts.link.index, origin });
+        Ok(())
     }
 
     /// Tells the attached programs that the device has changed.
@@ -110,8 +133,8 @@ impl Interface {
     /// # Errors
     /// The kernel refuses.
     pub fn configure(&self, facts: &Facts) -> Result<()> {
-        let Some((_, attached)) = &self.attached else { return Ok(()) };
-        Ok(attached.port()?.set(self.port_config(facts.link.mac))?)
+        let Some(held) = &self.held else { return Ok(()) };
+        Ok(held.programs.port()?.set(self.port_config(facts.link.mac))?)
     }
 
     /// Opens a socket for each queue and gives it to an engine.
@@ -173,10 +196,13 @@ impl Interface {
         drain(engines, &self.open);
         for port in self.open.drain(..) {
             let report = engines.detach(port);
-            if let Err(error) = &report {
-                tracing::warn!(interface = self.settings.name(), %port, %error, "port did not close in order");
+            match report {
+                Ok(report) => ports.reported(report),
+                Err(error) => {
+                    tracing::warn!(interface = self.settings.name(), %port, %error, "port did not close in order");
+                }
             }
-            ports.closed(port, report.ok().map(|r| r.losses));
+            ports.closed(port);
         }
     }
 
@@ -185,12 +211,12 @@ impl Interface {
     /// # Errors
     /// bpffs refuses.
     pub fn detach(&mut self) -> Result<()> {
-        Ok(self.attached.take().map_or(Ok(()), |(_, attached)| attached.detach_and_unpin())?)
+        Ok(self.held.take().map_or(Ok(()), |held| held.programs.detach_and_unpin())?)
     }
 
     fn sockets(&self) -> Result<QueueSockets> {
-        let (_, attached) = self.attached.as_ref().context("no program is attached")?;
-        Ok(attached.xsks()?)
+        let held = self.held.as_ref().context("no program is attached")?;
+        Ok(held.programs.xsks()?)
     }
 }
 

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | [`interface`] | one interface: attach, open, close, forget |
 //! | [`offload`] | device features that are switched off meanwhile |
+//! | [`pins`] | what is in bpffs, seen from outside |
 //! | [`ports`] | numbers of ports, and losses that outlive their sockets |
 //! | [`targets`] | the registry's steps, carried out |
 //! | [`readings`] | every number there is, read once |
 pub mod interface;
 pub mod offload;
+pub mod pins;
 pub mod ports;
 pub mod readings;
 pub mod targets;
@@ -32,7 +34,12 @@ use xsk::{
     socket::XskPort,
 };
 
-use self::{interface::Interface, offload::Offloads, ports::Ports};
+use self::{
+    interface::{Interface, Origin},
+    offload::Offloads,
+    pins::Pins,
+    ports::Ports,
+};
 use crate::{config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
 
 /// The dataplane.
@@ -50,16 +57,7 @@ pub struct Road {
     ports: Ports,
     offloads: Offloads,
     ethtool: Ethtool,
-    origin: Origin,
-}
-
-/// Whose the attached programs and pins are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Made by this daemon: removed if it fails.
-    Fresh,
-    /// Left by an earlier daemon: they hold its tuples, and stay if this one cannot take over.
-    Adopted,
+    pins: Pins,
 }
 
 impl Road {
@@ -67,7 +65,7 @@ impl Road {
     ///
     /// # Errors
     /// The engines cannot run as configured, or the kernel refuses.
-    pub fn start(settings: &Settings, bpf: Instance, origin: Origin, dir: &Path) -> Result<Self> {
+    pub fn start(settings: &Settings, bpf: Instance, pins: Pins, dir: &Path) -> Result<Self> {
         let published = Arc::new(Published::new(Tables::default())?);
         let clock = Arc::new(Monotonic::start());
         let program = |_| ixp::stage::builtin_program();
@@ -86,7 +84,7 @@ impl Road {
             interfaces: settings.interfaces.iter().cloned().map(Interface::new).collect(),
             ports: Ports::default(),
             offloads: Offloads::open(dir),
-            origin,
+            pins,
             ethtool: Ethtool::open().context("the kernel has no ethtool netlink (5.6 or newer is needed)")?,
         })
     }
@@ -123,9 +121,10 @@ impl Road {
     pub fn serve(&mut self, number: usize, facts: &Facts) -> Result<()> {
         let interface = self.interfaces.get_mut(number).context("no such interface")?;
         interface.check(facts)?;
-        let fresh = !interface.is_attached() && self.origin == Origin::Fresh;
+        let before = interface.origin();
         let served = self.serve_checked(number, facts);
-        if served.is_err() && fresh {
+        let now = self.interfaces.get(number).and_then(Interface::origin);
+        if served.is_err() && before.is_none() && now == Some(Origin::Fresh) {
             self.detach(number, facts.link.index);
         }
         served
@@ -134,7 +133,7 @@ impl Road {
     fn serve_checked(&mut self, number: usize, facts: &Facts) -> Result<()> {
         let Some(interface) = self.interfaces.get_mut(number) else { return Ok(()) };
         self.offloads.switch_off(&mut self.ethtool, facts.link.index, &facts.link.name)?;
-        interface.attach(&self.bpf, facts)?;
+        interface.attach(&self.bpf, &self.pins, facts)?;
         // Engines know the interface before its first frame can come.
         let config = interface.port_config(facts.link.mac);
         for queue in 0..facts.queues {
@@ -188,9 +187,25 @@ impl Road {
         targets::set_addresses(self, addresses)
     }
 
-    /// What an earlier daemon left is this one's from now on.
-    pub fn take_over(&mut self) {
-        self.origin = Origin::Fresh;
+    /// What an earlier daemon left is this one's from now on; what it served and this one does not is detached.
+    ///
+    /// # Errors
+    /// bpffs refuses.
+    pub fn take_over(&mut self) -> Result<()> {
+        self.interfaces.iter_mut().for_each(Interface::take_over);
+        let strangers = self.forget_strangers()?;
+        let names: Vec<_> = self.interfaces.iter().map(|i| i.settings.name()).collect();
+        let others = self.pins.remove_others(&names).context("cannot remove an earlier daemon's pins")?;
+        if strangers != 0 || !others.is_empty() {
+            tracing::info!(entries = strangers, interfaces = ?others, "of an earlier daemon, removed");
+        }
+        Ok(())
+    }
+
+    /// Where the pins are.
+    #[must_use]
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// The attached programs of this daemon, by the index of the device.
@@ -199,14 +214,14 @@ impl Road {
         self.interfaces.iter().filter_map(Interface::program).collect()
     }
 
-    /// Ends a start that failed: takes down what this daemon made, and leaves what it found.
-    ///
-    /// # Errors
-    /// Something could not be taken down.
-    pub fn give_up(self) -> Result<()> {
-        match self.origin {
-            Origin::Fresh => self.stop(),
-            Origin::Adopted => Ok(()),
+    /// Ends a start that failed: takes down what this daemon attached, and leaves attached what it found.
+    pub fn give_up(mut self) {
+        for number in 0..self.interfaces.len() {
+            self.close(number);
+            let fresh = self.interfaces.get(number).filter(|i| i.origin() == Some(Origin::Fresh));
+            if let Some((index, _)) = fresh.and_then(Interface::program) {
+                self.detach(number, index);
+            }
         }
     }
 

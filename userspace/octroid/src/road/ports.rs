@@ -2,7 +2,10 @@
 //!
 //! A socket that is closed and opened again is the same port. What the kernel counted for the closed one is added to
 //! what it counts for the next: its statistics die with it, the books do not forget.
-use ixp::port::{PortId, RxLosses};
+use ixp::{
+    engines::PortReport,
+    port::{Census, PortId, RxLosses},
+};
 use xsk::socket::LastStatistics;
 
 /// Every port that was ever open.
@@ -18,7 +21,18 @@ pub struct Port {
     pub queue: u32,
     /// What all closed sockets of this port have lost.
     pub before: RxLosses,
+    /// What its engine said of the open one last; nothing where none is open.
+    pub now: Known,
     last: Option<LastStatistics>,
+}
+
+/// What an engine said of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Lost before the engine.
+    pub losses: RxLosses,
+    /// Where its frames are.
+    pub census: Census,
 }
 
 impl Ports {
@@ -26,7 +40,13 @@ impl Ports {
     pub fn number(&mut self, interface: usize, queue: u32) -> Option<PortId> {
         let found = self.0.iter().position(|p| (p.interface, p.queue) == (interface, queue));
         let at = found.unwrap_or_else(|| {
-            self.0.push(Port { interface, queue, before: RxLosses::default(), last: None });
+            self.0.push(Port {
+                interface,
+                queue,
+                before: RxLosses::default(),
+                now: Known::default(),
+                last: None,
+            });
             self.0.len() - 1
         });
         if ixp::ledger::MAX_PORTS <= at {
@@ -42,18 +62,24 @@ impl Ports {
         }
     }
 
-    /// Its socket is closed. `reported` is what its engine said last, for the case that the kernel said nothing.
-    pub fn closed(&mut self, port: PortId, reported: Option<RxLosses>) {
+    /// Its engine said where it stands.
+    pub fn reported(&mut self, report: PortReport) {
+        if let Some(port) = self.0.get_mut(report.port.index()) {
+            port.now = Known { losses: report.losses, census: report.census };
+        }
+    }
+
+    /// Its socket is closed. What its engine said last counts where the kernel said nothing.
+    pub fn closed(&mut self, port: PortId) {
         let Some(port) = self.0.get_mut(port.index()) else { return };
+        let reported = std::mem::take(&mut port.now).losses;
         let last = port.last.take().and_then(|last| last.get());
         let kernel = last.map(|s| RxLosses {
             ring_full: s.rx_ring_full,
             no_buffer: s.rx_dropped,
-            bad_descriptor: reported.map_or(0, |r| r.bad_descriptor),
+            bad_descriptor: reported.bad_descriptor,
         });
-        if let Some(losses) = kernel.or(reported) {
-            port.before = sum(port.before, losses);
-        }
+        port.before = sum(port.before, kernel.unwrap_or(reported));
     }
 
     /// The pair behind a number.
@@ -80,6 +106,8 @@ pub fn sum(a: RxLosses, b: RxLosses) -> RxLosses {
 
 #[cfg(test)]
 mod tests {
+    use ixp::engines::PortState;
+
     use super::*;
 
     #[test]
@@ -89,10 +117,15 @@ mod tests {
         let second = ports.number(0, 1).unwrap();
         assert_ne!(first, second);
         let lost = RxLosses { ring_full: 1, no_buffer: 2, bad_descriptor: 0 };
-        ports.closed(first, Some(lost));
+        let report =
+            PortReport { port: first, losses: lost, census: Census::default(), state: PortState::Running };
+        ports.reported(report);
+        ports.closed(first);
+        assert_eq!(ports.get(first).unwrap().now, Known::default());
         assert_eq!(ports.number(0, 0), Some(first));
         ports.opened(first, LastStatistics::default());
-        ports.closed(first, Some(lost));
+        ports.reported(report);
+        ports.closed(first);
         let before = ports.get(first).unwrap().before;
         assert_eq!(before, RxLosses { ring_full: 2, no_buffer: 4, bad_descriptor: 0 });
         assert_eq!(ports.get(second).unwrap().before, RxLosses::default());

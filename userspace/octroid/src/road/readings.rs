@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use client::control::answer::TargetRow;
 use ixp::{
     counter::Counter,
-    engines::{EngineId, PortReport},
+    engines::EngineId,
     panel::Pulse,
     port::{Census, PortId, RxLosses},
     spec::Layout,
@@ -66,10 +66,16 @@ pub struct EngineReading {
 impl Road {
     /// Reads everything.
     ///
+    /// An engine that does not answer is not waited for long: its ports show what was known of them last.
+    ///
     /// # Errors
-    /// The kernel refuses to show the counters, or an engine does not answer.
-    pub fn read(&self) -> anyhow::Result<Readings> {
-        let reports = self.engines.reports()?;
+    /// The kernel refuses to show the counters.
+    pub fn read(&mut self) -> anyhow::Result<Readings> {
+        // Pulses first: being asked for a report wakes an engine.
+        let engines = self.engine_readings();
+        for report in self.engines.reports().unwrap_or_default() {
+            self.ports.reported(report);
+        }
         // Engines before XDP: a packet between the two readings is seen entering and not yet leaving.
         let rows = self.engines.rows();
         let mut handed: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
@@ -81,10 +87,10 @@ impl Road {
             let (packets, bytes) = handed.get(&row.tuple).copied().unwrap_or_default();
             (row, packets, bytes)
         };
-        let port = |(id, port): (PortId, &ports::Port)| self.port_reading(id, port, &rows, &reports);
+        let port = |(id, port): (PortId, &ports::Port)| self.port_reading(id, port, &rows);
         Ok(Readings {
             ports: self.ports.iter().filter_map(port).collect(),
-            engines: self.engine_readings(),
+            engines,
             targets: self.targets().into_iter().map(target).collect(),
             earlier: self.earlier,
             xdp: self.counters.read()?,
@@ -96,9 +102,7 @@ impl Road {
         id: PortId,
         port: &ports::Port,
         rows: &[ixp::engines::Row],
-        reports: &[PortReport],
     ) -> Option<PortReading> {
-        let report = reports.iter().find(|report| report.port == id);
         let mut counters = [0; Counter::ALL.len()];
         for row in rows.iter().filter(|row| row.port == id) {
             counters.iter_mut().zip(row.values).for_each(|(sum, value)| *sum += value);
@@ -109,8 +113,8 @@ impl Road {
             queue: port.queue,
             engine: self.engines.attached().iter().find(|a| a.port == id).map(|a| a.engine),
             counters,
-            losses: ports::sum(port.before, report.map(|r| r.losses).unwrap_or_default()),
-            census: report.map(|r| r.census).unwrap_or_default(),
+            losses: ports::sum(port.before, port.now.losses),
+            census: port.now.census,
         })
     }
 

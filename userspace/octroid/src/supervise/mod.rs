@@ -193,7 +193,7 @@ impl Machine {
         if let Some(before) = &before
             && before.link.name != facts.link.name
         {
-            self.say(actions, Level::Info, format!("is called {} now", facts.link.name));
+            self.say(actions, Level::Info, format!("was called {} before", before.link.name));
         }
         match state {
             State::Served(before) => self.changed_while_served(&before, facts, now, actions),

@@ -72,7 +72,7 @@ fn f07_renamed_stays_served() {
         "followed by its index, whoever has its name now"
     );
     let actions = machine.on(Event::Seen(Some(renamed)), MS);
-    assert_eq!((done(&actions), said(&actions)), (vec![], vec!["is called wan0 now"]));
+    assert_eq!((done(&actions), said(&actions)), (vec![], vec!["was called veth1 before"]));
     assert_eq!(machine.choose(&links[..1]), Some(&links[0]), "once it is gone, the name counts");
     assert_eq!(machine.choose(&[]), None);
 }
