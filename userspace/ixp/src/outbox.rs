@@ -30,7 +30,7 @@ impl<T: Transmit> Outbox<T> {
         self.tx.id()
     }
 
-    /// Takes a frame; `true` means the port's ring has it already, `false` that it waits.
+    /// Takes a frame, and says whether the port has it already or it waits.
     ///
     /// # Errors
     /// The frame, and the reason for which it must be dropped.
@@ -128,4 +128,38 @@ pub(crate) enum Sent {
     Taken,
     /// It waits in the backlog.
     Waits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::{
+        Port, Receive,
+        memory::{Options, memory_port},
+    };
+
+    #[test]
+    fn nobody_overtakes_who_waits() {
+        let options = Options { ring_slots: 2, ..Options::new(PortId::new(0)) };
+        let (port, mut far) = memory_port(options).expect("small");
+        let (mut rx, tx) = port.split();
+        let mut outbox = Outbox::new(tx, 8);
+        let mut send = |outbox: &mut Outbox<_>, number: u8| {
+            let mut frame = rx.alloc().expect("free");
+            frame.set_len(1).expect("room");
+            frame.bytes_mut()[0] = number;
+            outbox.send(frame).expect("room")
+        };
+        let fates = [0, 1, 2].map(|number| send(&mut outbox, number));
+        assert_eq!(fates, [Sent::Taken, Sent::Taken, Sent::Waits]);
+        let mut order = Vec::new();
+        far.collect(1, |packet| order.push(packet[0]));
+        assert_eq!(send(&mut outbox, 3), Sent::Waits, "there is room in the ring, but 2 was first");
+        while outbox.is_pending() {
+            outbox.flush(|_| {}).expect("there");
+            far.collect(1, |packet| order.push(packet[0]));
+        }
+        far.collect(8, |packet| order.push(packet[0]));
+        assert_eq!(order, [0, 1, 2, 3]);
+    }
 }

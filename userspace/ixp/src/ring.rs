@@ -191,12 +191,6 @@ impl<T> Producer<T> {
         count
     }
 
-    /// Whether nobody can take items out any more.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.ring) == 1
-    }
-
     /// A look at this ring from outside.
     #[must_use]
     pub fn level(&self) -> Level<T> {
@@ -271,12 +265,6 @@ impl<T> Consumer<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether nobody can put items in any more.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.ring) == 1
     }
 
     /// A look at this ring from outside.

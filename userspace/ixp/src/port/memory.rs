@@ -17,7 +17,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -72,11 +72,13 @@ pub enum Refused {
     },
 }
 
-/// What the far end lost.
+/// What the far end tells the port.
 #[derive(Debug, Default)]
-struct Lost {
+struct Far {
     ring_full: AtomicU64,
     no_buffer: AtomicU64,
+    /// Said before the bell is rung for the last time, so that who is woken by it knows.
+    gone: AtomicBool,
 }
 
 /// A port whose other end is a [`FarEnd`].
@@ -94,13 +96,14 @@ pub struct MemoryRx {
     spare: Option<Frame>,
     filled: u32,
     packets: Consumer<Frame>,
-    lost: Arc<Lost>,
+    shared: Arc<Far>,
     bell: Arc<Bell>,
 }
 
 /// Its sending half.
 pub struct MemoryTx {
     id: PortId,
+    shared: Arc<Far>,
     packets: Producer<Frame>,
     under_way: UnderWay,
 }
@@ -114,7 +117,7 @@ pub struct FarEnd {
     sent: Consumer<Frame>,
     completed: Producer<Frame>,
     under_way: UnderWay,
-    lost: Arc<Lost>,
+    shared: Arc<Far>,
     bell: Arc<Bell>,
 }
 
@@ -128,8 +131,8 @@ pub fn memory_port(options: Options) -> Result<(MemoryPort, FarEnd), PoolError> 
     let (fill, far_fill) = ring(ring_slots)?;
     let (far_packets, packets) = ring(ring_slots)?;
     let (out, sent) = ring(ring_slots)?;
-    let (lost, bell) = (Arc::<Lost>::default(), Arc::new(Bell::new()?));
-    let tx = MemoryTx { id, packets: out, under_way: pool.under_way() };
+    let (shared, bell) = (Arc::<Far>::default(), Arc::new(Bell::new()?));
+    let tx = MemoryTx { id, shared: Arc::clone(&shared), packets: out, under_way: pool.under_way() };
     let far = FarEnd {
         fill: far_fill,
         spare: None,
@@ -137,10 +140,10 @@ pub fn memory_port(options: Options) -> Result<(MemoryPort, FarEnd), PoolError> 
         sent,
         completed,
         under_way: pool.under_way(),
-        lost: Arc::clone(&lost),
+        shared: Arc::clone(&shared),
         bell: Arc::clone(&bell),
     };
-    let mut rx = MemoryRx { id, pool, fill, spare: None, filled: 0, packets, lost, bell };
+    let mut rx = MemoryRx { id, pool, fill, spare: None, filled: 0, packets, shared, bell };
     rx.stock();
     Ok((MemoryPort { rx, tx }, far))
 }
@@ -185,7 +188,7 @@ impl Receive for MemoryRx {
             return Ok(count);
         }
         // Before the second look: a far end that leaves after it is noticed next time.
-        let gone = self.packets.is_abandoned();
+        let gone = self.shared.gone.load(Ordering::Acquire);
         self.bell.arm();
         match self.take(into, max) {
             0 if gone => Err(PortError::Gone),
@@ -217,8 +220,8 @@ impl Receive for MemoryRx {
 
     fn losses(&self) -> RxLosses {
         RxLosses {
-            ring_full: self.lost.ring_full.load(Ordering::Relaxed),
-            no_buffer: self.lost.no_buffer.load(Ordering::Relaxed),
+            ring_full: self.shared.ring_full.load(Ordering::Relaxed),
+            no_buffer: self.shared.no_buffer.load(Ordering::Relaxed),
             bad_descriptor: 0,
         }
     }
@@ -243,7 +246,7 @@ impl Transmit for MemoryTx {
     }
 
     fn flush(&mut self) -> Result<(), PortError> {
-        if self.packets.is_abandoned() { Err(PortError::Gone) } else { Ok(()) }
+        if self.shared.gone.load(Ordering::Acquire) { Err(PortError::Gone) } else { Ok(()) }
     }
 
     fn pending(&self) -> usize {
@@ -258,7 +261,7 @@ impl FarEnd {
     /// [`Refused`]; the packet is lost.
     pub fn inject(&mut self, packet: &[u8], meta: Option<&RxMeta>) -> Result<(), Refused> {
         let Some(mut frame) = self.spare.take().or_else(|| self.fill.pop()) else {
-            self.lost.no_buffer.fetch_add(1, Ordering::Relaxed);
+            self.shared.no_buffer.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::NoBuffer);
         };
         if let Err(limit) = frame.set_len(packet.len()) {
@@ -271,7 +274,7 @@ impl FarEnd {
             let _ = frame.set_meta(meta);
         }
         if let Err(frame) = self.packets.push(frame) {
-            self.lost.ring_full.fetch_add(1, Ordering::Relaxed);
+            self.shared.ring_full.fetch_add(1, Ordering::Relaxed);
             self.spare = Some(frame);
             return Err(Refused::RingFull);
         }
@@ -308,6 +311,7 @@ impl FarEnd {
 
 impl Drop for FarEnd {
     fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::Release);
         self.bell.ring();
     }
 }
