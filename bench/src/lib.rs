@@ -7,4 +7,5 @@ pub mod engine;
 pub mod peer;
 pub mod report;
 pub mod search;
+pub mod suite;
 pub mod traffic;

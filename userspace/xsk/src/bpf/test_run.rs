@@ -2,11 +2,12 @@
 //!
 //! One frame: the verdict and every byte from the metadata on, nothing is sent. Live frames: the kernel acts on each
 //! verdict, so a program that redirects is a packet generator. It refuses frames the kernel refuses (under 14
-//! bytes), and has no "repeat" for one frame: the kernel does not restore the frame between runs, so a program that
-//! adds metadata ends in its error path.
+//! bytes). The kernel does not restore the frame between repeated runs, so only a program that leaves it as it was can
+//! be timed by repeating; one that adds metadata ends in its error path.
 use std::{
     io,
     os::fd::{FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use abi::rxmeta::RxMeta;
@@ -122,6 +123,24 @@ impl Input<'_> {
         Ok(Run { verdict: Verdict::of(result.return_value), bytes })
     }
 
+    /// Runs `program` on this frame `repeat` times, and says how long one time took.
+    ///
+    /// The kernel does not restore the frame in between: only a program that leaves it as it was is timed by this.
+    ///
+    /// # Errors
+    /// As [`Input::run`].
+    pub fn time(&self, program: &Xdp, repeat: u32) -> Result<Duration, BpfError> {
+        let data = [self.metadata, self.frame].concat();
+        let context = self.context();
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&data),
+            ctx_in: Some(context.as_bytes()),
+            repeat,
+            ..TestRunOptions::default()
+        });
+        Ok(result.map_err(failed)?.duration)
+    }
+
     /// Runs `program` on copies of this frame, and lets the kernel do what it says.
     ///
     /// Every copy is as fresh as the first only if the program leaves frames as they are: the kernel recycles them
@@ -160,7 +179,10 @@ pub fn unbound_socket() -> Result<OwnedFd, BpfError> {
     // SAFETY: a plain system call without pointers.
     let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
-        return Err(BpfError::System { what: "opening an AF_XDP socket", source: io::Error::last_os_error() });
+        return Err(BpfError::System {
+            what: "opening an AF_XDP socket",
+            source: io::Error::last_os_error(),
+        });
     }
     // SAFETY: the kernel returned a new descriptor, which nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
