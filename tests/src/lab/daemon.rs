@@ -167,6 +167,11 @@ impl Home {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// The device as it was before the daemon, for a test that changes it itself.
+    pub fn device(&mut self) -> &mut Device {
+        &mut self.device
+    }
+
     /// The pins of the instance.
     #[must_use]
     pub fn pins(&self) -> &Pins {
@@ -243,7 +248,6 @@ impl Home {
         let pins = self.pins.list()?;
         ensure!(pins.is_empty() && !self.pins.path().exists(), "pins are left: {pins:?}");
         ensure!(!self.socket().exists(), "the control socket is left");
-        ensure!(!self.metrics().exists(), "the metrics socket is left");
         self.seen.wait_until_gone()?;
         self.device.unchanged(&Device::of(end)?)?;
         self.left_clean = true;
@@ -312,6 +316,11 @@ impl Daemon {
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Where it lives, to be told what the test changes.
+    pub fn home_mut(&mut self) -> &mut Home {
+        &mut self.home
     }
 
     /// What it wrote so far.
@@ -396,6 +405,7 @@ impl Daemon {
         self.control.call(&Down {}).context("octroid does not answer")?;
         let (status, mut home) = self.wait()?;
         ensure!(status.success(), "octroid ended with {status}");
+        ensure!(!home.metrics().exists(), "the metrics socket is left");
         home.check_nothing_left(end)
     }
 

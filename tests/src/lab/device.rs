@@ -9,7 +9,11 @@ use super::veth::End;
 
 /// Everything about an interface that somebody could have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device(BTreeMap<String, String>);
+pub struct Device {
+    seen: BTreeMap<String, String>,
+    /// Aspects that the test itself changed.
+    excused: Vec<&'static str>,
+}
 
 impl Device {
     /// Looks at an end of a pair.
@@ -24,9 +28,9 @@ impl Device {
             seen.insert(format!("feature {}", feature.trim()), value.trim().to_owned());
         }
         // Flags, MTU, queues, promiscuity, group, and the XDP program, if any; no statistics, no ages.
-        seen.insert("link".to_owned(), end.run(&format!("ip -d link show dev {name}"))?);
+        seen.insert("link".to_owned(), unnumbered(&end.run(&format!("ip -d link show dev {name}"))?));
         seen.insert("channels".to_owned(), end.run(&format!("ethtool -l {name}"))?);
-        seen.insert("addresses".to_owned(), end.run(&format!("ip addr show dev {name}"))?);
+        seen.insert("addresses".to_owned(), unnumbered(&end.run(&format!("ip addr show dev {name}"))?));
         seen.insert("traffic control".to_owned(), end.run(&format!("tc qdisc show dev {name}"))?);
         end.netns.enter(|| {
             for family in ["ipv4", "ipv6"] {
@@ -36,7 +40,12 @@ impl Device {
             }
             Ok::<_, anyhow::Error>(())
         })??;
-        Ok(Self(seen))
+        Ok(Self { seen, excused: Vec::new() })
+    }
+
+    /// Lets `aspect` differ later: the test changes it itself.
+    pub fn excuse(&mut self, aspect: &'static str) {
+        self.excused.push(aspect);
     }
 
     /// Fails unless `later` is the same, naming each difference.
@@ -44,17 +53,26 @@ impl Device {
     /// # Errors
     /// Something differs.
     pub fn unchanged(&self, later: &Self) -> Result<()> {
-        let keys: std::collections::BTreeSet<_> = self.0.keys().chain(later.0.keys()).collect();
+        let keys: std::collections::BTreeSet<_> = self.seen.keys().chain(later.seen.keys()).collect();
         let differences: Vec<_> = keys
             .into_iter()
-            .filter(|key| self.0.get(*key) != later.0.get(*key))
-            .map(|key| format!("{key}: {:?}, then {:?}", self.0.get(key), later.0.get(key)))
+            .filter(|key| !self.excused.contains(&key.as_str()))
+            .filter(|key| self.seen.get(*key) != later.seen.get(*key))
+            .map(|key| format!("{key}: {:?}, then {:?}", self.seen.get(key), later.seen.get(key)))
             .collect();
         if !differences.is_empty() {
             bail!("the device changed:\n  {}", differences.join("\n  "));
         }
         Ok(())
     }
+}
+
+/// What `ip` shows without the numbers of the interface and its peer: a device made anew has others.
+fn unnumbered(shown: &str) -> String {
+    let (number, rest) = shown.split_once(": ").unwrap_or_default();
+    let (name, rest) = rest.split_once(": ").unwrap_or_default();
+    let name = name.split_once('@').map_or(name, |(name, _peer)| name);
+    if number.parse::<u32>().is_ok() { format!("{name}: {rest}") } else { shown.to_owned() }
 }
 
 fn sysctls(directory: &Path, into: &mut BTreeMap<String, String>) -> Result<()> {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result, ensure};
-use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use xsk::bpf::{ObjectKind, ids};
 
 use super::until;
 
@@ -41,13 +41,18 @@ impl Objects {
     }
 
     /// Those that still exist.
-    #[must_use]
-    pub fn alive(&self) -> Self {
-        Self {
-            programs: ProgInfoIter::default().map(|p| p.id).filter(|id| self.programs.contains(id)).collect(),
-            maps: MapInfoIter::default().map(|m| m.id).filter(|id| self.maps.contains(id)).collect(),
-            links: LinkInfoIter::default().map(|l| l.id).filter(|id| self.links.contains(id)).collect(),
-        }
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn alive(&self) -> Result<Self> {
+        let still = |kind, ours: &BTreeSet<u32>| -> Result<BTreeSet<u32>> {
+            Ok(ids(kind)?.into_iter().filter(|id| ours.contains(id)).collect())
+        };
+        Ok(Self {
+            programs: still(ObjectKind::Program, &self.programs)?,
+            maps: still(ObjectKind::Map, &self.maps)?,
+            links: still(ObjectKind::Link, &self.links)?,
+        })
     }
 
     /// Whether there are none.
@@ -68,8 +73,8 @@ impl Objects {
     /// # Errors
     /// Some stay; the error names them.
     pub fn wait_until_gone(&self) -> Result<()> {
-        until("its BPF objects are gone", || Ok(self.alive().is_empty()))
-            .with_context(|| format!("left in the kernel: {:?}", self.alive()))
+        until("its BPF objects are gone", || Ok(self.alive()?.is_empty()))
+            .with_context(|| format!("left in the kernel: {:?}", self.alive().ok()))
     }
 }
 
@@ -133,7 +138,7 @@ mod tests {
         let ours = Objects { maps: BTreeSet::from([map.info()?.info.id]), ..Objects::default() };
         let held = Objects::held_by(std::process::id())?;
         assert!(ours.maps.is_subset(&held.maps), "{held:?}");
-        assert_eq!(ours.alive(), ours);
+        assert_eq!(ours.alive()?, ours);
         drop(map);
         ours.wait_until_gone()
     }

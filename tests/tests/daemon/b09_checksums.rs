@@ -111,8 +111,15 @@ fn b09_an_absent_udp_checksum_stays_absent_or_is_refused() -> Result<()> {
 
     let before = served.drain()?;
     send_ten(&mut served, &tap, &without(load.frame(1)?, at::V6_UDP_CHECKSUM), &before)?;
-    let moves =
-        [("xdp.rx", 10), ("xdp.redirect", 10), ("rx", 10), ("rx_from_meta", 10), ("echo_refused", 10)];
+    let moves = [
+        ("xdp.rx", 10),
+        ("xdp.redirect", 10),
+        ("rx", 10),
+        ("rx_from_meta", 10),
+        ("target.packets", 10),
+        ("target.bytes", 10 * load.frame(1)?.len() as u64),
+        ("echo_refused", 10),
+    ];
     served.drain()?.moved(&before, &moves)?;
     nothing_arrives(&tap)?;
     served.finish()

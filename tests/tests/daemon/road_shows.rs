@@ -51,7 +51,7 @@ fn parse_prometheus(text: &str) -> Result<Samples> {
         .filter(|line| !line.starts_with('#'))
         .map(|line| {
             let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
-            Ok((name.replace("_total", ""), value.parse()?))
+            Ok((name.replace("_total", "").trim_end_matches("{}").to_owned(), value.parse()?))
         })
         .collect()
 }
