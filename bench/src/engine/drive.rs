@@ -193,6 +193,7 @@ pub fn echo(
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(Sent, Received)> {
     let mut sending = Sending::start(engine, job, clock);
+    book.begin(sending.start_ns);
     let mut collecting = Collecting::default();
     let mut window = Window::new(job);
     let mut sent = None;

@@ -9,6 +9,8 @@
 //! | [`trial`] | one measurement at one load |
 //! | [`classify`] | what the trials at one load say about it (RFC 9971, appendices A and B) |
 //! | [`controller`] | which load is measured next, and when it is enough |
+//! | [`burst`] | the longest burst that loses nothing (RFC 9004) |
+pub mod burst;
 pub mod classify;
 pub mod controller;
 pub mod goal;

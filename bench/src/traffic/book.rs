@@ -30,6 +30,7 @@ pub struct Book {
     flows: Box<[Sequence]>,
     tally: Tally,
     latency: Histogram<u64>,
+    begun_ns: Option<u64>,
 }
 
 /// The columns of the book.
@@ -53,6 +54,8 @@ pub struct Tally {
     pub corrupt: u64,
     /// Frames of somebody else: in no sum.
     pub foreign: u64,
+    /// Frames that were scheduled before this book was begun, by an earlier run: in no sum.
+    pub earlier: u64,
 }
 
 /// Quantiles of a distribution of times, in nanoseconds.
@@ -102,10 +105,20 @@ impl Book {
             flows: vec![Sequence::new(window); flows as usize].into(),
             tally: Tally::default(),
             latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)?,
+            begun_ns: None,
         })
     }
 
-    /// Enters a frame that was received at `now_ns`, and returns its stamp if it has a credible one.
+    /// Leaves out frames that were scheduled before `now_ns`: a run that overloaded its receiver leaves some behind,
+    /// and their numbers would be taken for the next one's.
+    pub const fn begin(&mut self, now_ns: u64) {
+        self.begun_ns = Some(now_ns);
+    }
+
+    /// Enters a frame that was received at `now_ns`, and returns its stamp.
+    ///
+    /// # Errors
+    /// [`Unread`] if it has none, or none that can be believed; it is entered all the same.
     #[inline]
     pub fn enter(&mut self, frame: &[u8], now_ns: u64) -> Result<Stamp, Unread> {
         let read = self.reader.read(frame);
@@ -116,6 +129,10 @@ impl Book {
                 return read;
             }
             Err(Unread::Corrupt) => tally.corrupt += 1,
+            Ok(stamp) if self.begun_ns.is_some_and(|begun| is_before(stamp.scheduled_ns, begun)) => {
+                tally.earlier += 1;
+                return read;
+            }
             Ok(stamp) => {
                 match self.flows.get_mut(stamp.flow as usize).map(|flow| flow.arrive(stamp.sequence)) {
                     Some(Arrival::InOrder { .. }) => tally.in_order += 1,
@@ -179,6 +196,11 @@ impl Latency {
 fn elapsed(then: u64, now: u64) -> u64 {
     let since = now.wrapping_sub(then) & TIME_MASK;
     if since <= TIME_MASK / 2 { since } else { 0 }
+}
+
+/// Whether `then` was before `now` on a clock of 48 bits.
+const fn is_before(then: u64, now: u64) -> bool {
+    TIME_MASK / 2 < then.wrapping_sub(now) & TIME_MASK
 }
 
 #[cfg(test)]
@@ -260,7 +282,7 @@ mod tests {
             duplicates: 1,
             corrupt: 1,
             foreign: 1,
-            too_old: 0,
+            ..Tally::default()
         };
         assert_eq!((outcome.tally, outcome.lost), (tally, 15));
         assert_eq!(book.outcome(None).expected, 5, "flow 0 reached 3, flows 1 and 2 reached 1");
@@ -278,7 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_an_earlier_run_are_left_out() {
+        let (mut book, frames) = frames(20);
+        book.begin(12 * US);
+        receive(&mut book, &frames, &Vec::from_iter(0..20));
+        let tally = book.tally();
+        assert_eq!((tally.earlier, tally.received, tally.in_order), (12, 8, 8));
+    }
+
+    #[test]
     fn time_wraps() {
+        assert!(is_before(TIME_MASK, 0) && !is_before(0, TIME_MASK) && !is_before(5, 5));
         assert_eq!(elapsed(TIME_MASK - 4, 5), 10);
         assert_eq!(elapsed(10, 5), 0, "a clock that runs backwards");
     }
@@ -297,6 +329,6 @@ mod tests {
         }
         let t = book.tally();
         assert_eq!(t.received, t.in_order + t.late + t.duplicates + t.too_old + t.corrupt);
-        assert_eq!(t.received + t.foreign, 2000);
+        assert_eq!((t.received + t.foreign, t.earlier), (2000, 0));
     }
 }

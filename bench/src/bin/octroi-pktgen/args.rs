@@ -13,7 +13,7 @@ use octroi_bench::{
     report::Form,
     traffic::{
         book::Book,
-        pace::Rate,
+        pace::{Pace, Rate},
         plan::Plan,
         profile::{Mac, Order, Profile, Transport},
         reader::Reader,
@@ -225,6 +225,11 @@ impl End {
             idle: wire.idle(),
             ..Job::lasting(self.duration, rate)
         }
+    }
+
+    /// How many frames of a schedule there are.
+    pub(crate) fn frames_within(&self, pace: &Pace) -> u64 {
+        self.count.unwrap_or_else(|| pace.planned(self.duration))
     }
 
     /// How long at most.

@@ -10,6 +10,7 @@ mod search;
 mod send;
 mod show;
 mod sink;
+mod write;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ enum Verb {
     Echo(echo::Args),
     Ceiling(ceiling::Args),
     Search(search::Args),
+    Write(write::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Echo(args) => echo::run(&args),
         Verb::Ceiling(args) => ceiling::run(&args),
         Verb::Search(args) => search::run(&args),
+        Verb::Write(args) => write::run(&args),
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn received(table: &mut Table, outcome: &Outcome, received: &Received
         ("too old to tell", tally.too_old),
         ("corrupt", tally.corrupt),
         ("of others", tally.foreign),
+        ("of an earlier run", tally.earlier),
         ("lost in our own rings", received.ring_losses),
     ];
     for (name, n) in rarely.into_iter().filter(|&(_, n)| n != 0) {
