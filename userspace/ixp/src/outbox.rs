@@ -155,11 +155,12 @@ mod tests {
         let mut order = Vec::new();
         far.collect(1, |packet| order.push(packet[0]));
         assert_eq!(send(&mut outbox, 3), Sent::Waits, "there is room in the ring, but 2 was first");
+        assert_eq!(send(&mut outbox, 4), Sent::Waits);
         while outbox.is_pending() {
             outbox.flush(|_| {}).expect("there");
             far.collect(1, |packet| order.push(packet[0]));
         }
         far.collect(8, |packet| order.push(packet[0]));
-        assert_eq!(order, [0, 1, 2, 3]);
+        assert_eq!(order, [0, 1, 2, 3, 4]);
     }
 }

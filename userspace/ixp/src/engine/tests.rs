@@ -158,6 +158,56 @@ fn b09_a_damaged_ip_header_goes_to_nobody() {
 }
 
 #[test]
+fn b09_a_damaged_ip_option_is_damage_too() {
+    let mut rig = Rig::new();
+    let plain = Packet::to(SINK).frame();
+    // Four bytes of "no operation" (RFC 791 section 3.1), and the sum that goes with them.
+    let mut frame = [&plain[..34], &[1; 4], &plain[34..]].concat();
+    (frame[14], frame[24], frame[25]) = (0x46, 0, 0);
+    frame[17] += 4;
+    let sum = wire::checksum::Sum::of(&frame[14..38]).complement();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    let meta = rig.host.meta(&frame);
+    rig.check(&frame, Some(&meta), &["rx", "rx_from_meta", "delivered"], 0);
+    frame[34] ^= 4;
+    rig.check(&frame, Some(&meta), &["rx", "rx_from_meta", "rx_bad_ip_checksum"], 0);
+}
+
+/// A stage that sends everything out of one port.
+struct Divert(PortId);
+
+impl crate::program::Stage<()> for Divert {
+    fn issue(&self, _: &Frame, (): &(), _: &Env<'_>) -> Option<*const u8> {
+        None
+    }
+
+    fn step(&mut self, _: &mut Frame, (): &mut (), _: &Env<'_>) -> Verdict {
+        Verdict::Transmit(Out::Port(self.0))
+    }
+}
+
+#[test]
+fn what_waits_at_another_port_is_counted_for_its_own() {
+    let mut rig = Rig::new();
+    let other = PortId::new(5);
+    rig.engine.program = Box::new(crate::program::Lockstep::<8, _, _>::new((Divert(other), ())));
+    let frame = Packet::to(SINK).frame();
+    rig.check(&frame, None, &["rx", "tx_port_gone"], 0);
+
+    let (port, _far) = memory_port(Options { ring_slots: 2, ..Options::new(other) }).expect("small");
+    rig.engine.attach(port);
+    for _ in 0..5 {
+        rig.far.inject(&frame, None).expect("room");
+    }
+    assert_eq!(rig.engine.turn(Nanos::new(1)).held, 3);
+    let report = rig.engine.detach(PORT).expect("attached");
+    assert_eq!(rig.counters(), BTreeMap::from([("rx", 6), ("transmitted", 2), ("tx_port_gone", 4)]));
+    // Two are with the other port's wire; nobody here holds one.
+    assert_eq!((report.census.missing(), report.census.out), (0, 2));
+    assert_eq!(rig.engine.turn(Nanos::new(2)).held, 0);
+}
+
+#[test]
 fn an_echo_of_anything_but_udp_is_refused() {
     let mut rig = Rig::new();
     let frame = Packet { proto: 6, ..Packet::to(ECHO) }.frame();

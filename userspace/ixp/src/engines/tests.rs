@@ -323,3 +323,17 @@ fn a_port_that_others_go_on_sending_to_is_closed_all_the_same() {
         rig.balance(&[report]);
     }
 }
+
+/// The moment before an engine falls asleep is short, so it is passed many times.
+#[test]
+fn nothing_is_slept_through() {
+    for (layout, count) in [(Layout::RunToCompletion, 1), (Layout::Pipeline, 3)] {
+        let mut rig = Rig::new(&spec(layout, count, Idle::Sleep));
+        let mut far = rig.attach(0);
+        for _ in 0..1000 {
+            let generation = rig.engines.publish(tables(rig.host.mirror())).expect("small");
+            until("the tables are taken", || rig.engines.seen(generation));
+            ping(&mut far, &rig.host, 1);
+        }
+    }
+}

@@ -218,3 +218,32 @@ fn a_packet_for_a_port_that_is_not_there_is_counted() {
     assert_eq!(rig.counters(), BTreeMap::from(expected));
     rig.balance(0);
 }
+
+#[test]
+fn what_waits_at_another_port_is_counted_for_its_own() {
+    let mut rig = Rig::new(1, Limits::default());
+    let other = PortId::new(2);
+    let options = Options { ring_slots: 2, ..Options::new(other) };
+    let (port, _far) = memory_port(options).expect("small");
+    let (_rx, tx) = port.split();
+    rig.pipeline.tx.obey(Command::Add { rx: None, tx: Some(tx) });
+    for _ in 0..5 {
+        rig.inject(&Packet::to(ECHO));
+    }
+    rig.turn_rx();
+    Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default());
+    // The microengine sent them back where they came from; the test sends them elsewhere.
+    let mut leaving = Vec::new();
+    rig.pipeline.tx.inlets[0].pop_burst(&mut leaving, 64);
+    for Leaving { frame, .. } in leaving {
+        rig.pipeline.engines[0].outlet.stage(Leaving { frame, port: other });
+    }
+    rig.pipeline.engines[0].outlet.flush(|_| unreachable!("room for five"));
+    Role::<MemoryPort>::turn(&mut rig.pipeline.tx, Nanos::default());
+    let (answer, _closed) = std::sync::mpsc::channel();
+    rig.pipeline.tx.obey(Command::Close(PORT, answer));
+    rig.turn();
+    let expected = [("rx", 5), ("rx_from_meta", 5), ("transmitted", 2), ("tx_port_gone", 3)];
+    assert_eq!(rig.counters(), BTreeMap::from(expected));
+    assert_eq!(rig.pipeline.rx.inboxes[0].rx.census().out, 2, "with the other port's wire");
+}
