@@ -337,3 +337,22 @@ fn nothing_is_slept_through() {
         }
     }
 }
+
+#[test]
+fn a_starved_port_is_woken_by_what_comes_back() {
+    for (layout, count) in [(Layout::RunToCompletion, 1), (Layout::Pipeline, 3)] {
+        let mut rig = Rig::new(&spec(layout, count, Idle::Adaptive));
+        let geometry = crate::frame::Geometry { chunk: 2048, frames: 4 };
+        let options = Options { geometry, ring_slots: 4, ..Options::new(PortId::new(0)) };
+        let (port, mut far) = memory_port(options).expect("small");
+        rig.engines.attach(port).expect("room");
+        let frame = Packet::to(ECHO).frame();
+        for _ in 0..4 {
+            far.inject(&frame, None).expect("room");
+        }
+        let asleep = |rig: &Rig| rig.engines.pulses().iter().all(|(_, p)| p.activity == Activity::Blocked);
+        until("every frame is on the wire", || rig.sum(Counter::Transmitted) == 4 && asleep(&rig));
+        assert_eq!((far.room(), far.collect(4, |_| {})), (0, 4));
+        until("there is room again", || far.room() == 4);
+    }
+}

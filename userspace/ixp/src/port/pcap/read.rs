@@ -198,8 +198,6 @@ impl Capture {
                 Err(_) => Err(PcapError::Read { records }),
             },
             Trouble::End => Ok(Step::End),
-            // The parser says so as well where the last block ended exactly.
-            Trouble::CutShort if blocks.data().is_empty() => Ok(Step::End),
             Trouble::CutShort => Err(PcapError::CutShort { records }),
             Trouble::TooLong => Err(PcapError::BlockTooLong { records, limit: MAX_BLOCK }),
             Trouble::Read => Err(PcapError::Read { records }),
