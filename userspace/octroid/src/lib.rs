@@ -18,6 +18,7 @@
 //! | [`daemon`] | the loop that holds them together |
 #![deny(unsafe_code)]
 
+mod causes;
 pub mod clean;
 pub mod config;
 pub mod control;
@@ -28,3 +29,5 @@ pub mod netlink;
 pub mod place;
 pub mod road;
 pub mod supervise;
+
+pub use causes::Causes;

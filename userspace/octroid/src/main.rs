@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     match arguments.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("octroid: {error:#}");
+            eprintln!("octroid: {}", octroid::Causes(&error));
             ExitCode::FAILURE
         }
     }

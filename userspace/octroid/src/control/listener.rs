@@ -206,7 +206,8 @@ impl Drop for Listener {
 /// The other side is gone, or as good as.
 struct Gone;
 
-fn restrict(path: &Path) -> io::Result<Access> {
+/// Makes a socket root's, and the group's where there is one.
+pub(crate) fn restrict(path: &Path) -> io::Result<Access> {
     let group = Group::from_name(GROUP).ok().flatten();
     let (mode, access) = if group.is_some() { (0o660, Access::Group) } else { (0o600, Access::RootOnly) };
     if let Some(group) = group {

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{Daemon, Next, instance::Instance};
 use crate::{
+    Causes,
     control::{listener::Asked, pages},
     doctor, metrics,
     road::readings::{EngineReading, PortReading, Readings},
@@ -71,7 +72,7 @@ impl Instance {
     }
 
     fn read(&mut self) -> Result<Readings, Refusal> {
-        self.road.read().map_err(|error| Code::Eio.because(format_args!("{error:#}")))
+        self.road.read().map_err(|error| Code::Eio.because(Causes(&error)))
     }
 
     fn stats(&mut self) -> Result<Vec<StatRow>, Refusal> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use ixp::engines::EngineId;
 
 use crate::{
+    Causes,
     config::settings::Settings,
     doctor::softirq::Softirqs,
     netlink::{
@@ -109,7 +110,7 @@ impl Instance {
     /// Looks at the kernel's links and addresses, and acts on what changed.
     pub fn look(&mut self) {
         if let Err(error) = self.try_look() {
-            tracing::warn!("cannot read links and addresses: {error:#}");
+            tracing::warn!("cannot read links and addresses: {}", Causes(&error));
         }
     }
 
@@ -149,14 +150,18 @@ impl Instance {
                 let served = self.road.serve(at, &facts);
                 return Some(match served {
                     Ok(()) => Event::Started,
-                    Err(error) => Event::Failed(format!("{error:#}")),
+                    Err(error) => Event::Failed(Causes(&error).to_string()),
                 });
             }
             Action::Close => self.road.close(at),
             Action::Forget => self.road.detach(at, before.unwrap_or(0)),
             Action::Configure(facts) => {
                 if let Err(error) = self.road.configure(at, &facts) {
-                    tracing::warn!("cannot tell XDP of the new address of {}: {error:#}", facts.link.name);
+                    tracing::warn!(
+                        "cannot tell XDP of the new address of {}: {}",
+                        facts.link.name,
+                        Causes(&error)
+                    );
                 }
             }
             Action::Say(level, what) => self.say(at, level, &what),

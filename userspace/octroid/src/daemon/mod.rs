@@ -24,6 +24,7 @@ use nix::{
 
 use self::instance::Instance;
 use crate::{
+    Causes,
     control::listener::{Asked, Listener},
     metrics::{
         self,
@@ -192,7 +193,7 @@ impl Daemon {
     fn page(&mut self) -> String {
         let rows = self.instance.road.read().map(|readings| metrics::rows(&readings));
         rows.and_then(|rows| Ok(prometheus::text(rows)?)).unwrap_or_else(|error| {
-            tracing::warn!("cannot read the counters: {error:#}");
+            tracing::warn!("cannot read the counters: {}", Causes(&error));
             String::new()
         })
     }

@@ -6,21 +6,25 @@ use std::{
     fs, io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::{fs::PermissionsExt, net::UnixListener},
+        unix::net::UnixListener,
     },
     path::PathBuf,
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     time::Duration,
 };
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tiny_http::{Header, Response, Server, StatusCode};
+use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::prometheus::CONTENT_TYPE;
-use crate::config::file::Listen;
+use crate::{config::file::Listen, control::listener::restrict};
+
+/// Scrapers that may be slow at the same time; one more is told to come back.
+const MAX_SCRAPERS: usize = 8;
 
 /// How long a scrape waits for the daemon.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +59,7 @@ impl Endpoint {
             Listen::Unix(path) => {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
-                fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+                restrict(path)?;
                 (listener.into(), Some(path.clone()))
             }
         };
@@ -101,25 +105,38 @@ fn remove_stale(path: &PathBuf) -> io::Result<()> {
     }
 }
 
-fn answer_all(server: &Server, daemon: &Sender<Scrape>, bell: &EventFd) {
+fn answer_all(server: &Server, daemon: &Sender<Scrape>, bell: &Arc<EventFd>) {
+    let scrapers = Arc::new(AtomicUsize::new(0));
     // `unblock` ends the iteration.
     for request in server.incoming_requests() {
-        let path = request.url().split('?').next().unwrap_or_default();
-        let page = if path == "/metrics" { page(daemon, bell) } else { Err(404) };
-        let sent = match page {
-            Ok(text) => {
-                let response = Response::from_string(text);
-                let header = Header::from_bytes("Content-Type", CONTENT_TYPE);
-                request.respond(match header {
-                    Ok(header) => response.with_header(header),
-                    Err(()) => response,
-                })
-            }
-            Err(code) => request.respond(Response::empty(StatusCode(code))),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(%error, "a scraper went away");
+        if request.url().split('?').next() != Some("/metrics") {
+            respond(request, Err(404));
+        } else if MAX_SCRAPERS <= scrapers.load(Ordering::Relaxed) {
+            respond(request, Err(503));
+        } else {
+            let (daemon, bell, scrapers) = (daemon.clone(), Arc::clone(bell), Arc::clone(&scrapers));
+            scrapers.fetch_add(1, Ordering::Relaxed);
+            std::thread::spawn(move || {
+                respond(request, page(&daemon, &bell));
+                scrapers.fetch_sub(1, Ordering::Relaxed);
+            });
         }
+    }
+}
+
+fn respond(request: Request, page: Result<String, u16>) {
+    let sent = match page {
+        Ok(text) => {
+            let response = Response::from_string(text);
+            request.respond(match Header::from_bytes("Content-Type", CONTENT_TYPE) {
+                Ok(header) => response.with_header(header),
+                Err(()) => response,
+            })
+        }
+        Err(code) => request.respond(Response::empty(StatusCode(code))),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "a scraper went away");
     }
 }
 
@@ -128,4 +145,56 @@ fn page(daemon: &Sender<Scrape>, bell: &EventFd) -> Result<String, u16> {
     daemon.send(Scrape(answer)).map_err(|_| 503_u16)?;
     let _ = bell.write(1);
     page.recv_timeout(PATIENCE).map_err(|_| 503)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+        thread,
+    };
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    fn ask(path: &std::path::Path, url: &str) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        write!(stream, "GET {url} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_scrape_is_answered_with_the_page_that_was_made_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.sock");
+        let endpoint = Endpoint::open(&Listen::Unix(path.clone())).unwrap();
+        let scraper = thread::spawn({
+            let path = path.clone();
+            move || ask(&path, "/metrics?x=1")
+        });
+        let mut fds = [PollFd::new(endpoint.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(30_000_u16)), Ok(1));
+        endpoint.scrapes().for_each(|scrape| scrape.answer("octroi_held 0\n# EOF\n".to_owned()));
+        let answer = scraper.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(CONTENT_TYPE), "{answer}");
+        assert!(answer.ends_with("octroi_held 0\n# EOF\n"), "{answer}");
+        assert!(ask(&path, "/").starts_with("HTTP/1.1 404 "));
+        drop(endpoint);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_a_crash_left_is_replaced_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let endpoint = Endpoint::open(&Listen::Unix(path.clone())).unwrap();
+        let second = Endpoint::open(&Listen::Unix(path.clone()));
+        assert_eq!(second.err().map(|e| e.kind()), Some(io::ErrorKind::AddrInUse));
+        drop(endpoint);
+    }
 }

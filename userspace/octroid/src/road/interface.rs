@@ -6,7 +6,7 @@ use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
 use anyhow::{Context, Result, bail};
 use ixp::{engines::Engines, panel::Activity, port::PortId};
 use xsk::{
-    bpf::{AttachSpec, Attached, Instance, QueueSockets},
+    bpf::{AttachSpec, Attached, BpfError, Instance, QueueSockets},
     socket::{InterfaceName, QueueConfig, XskPort},
 };
 
@@ -124,7 +124,8 @@ impl Interface {
             mode: self.settings.mode,
             config: self.port_config(facts.link.mac),
         };
-        self.held = Some(Held { programs: bpf.attach(&spec)?, index: facts.link.index, origin });
+        let programs = bpf.attach(&spec).map_err(explain)?;
+        self.held = Some(Held { programs, index: facts.link.index, origin });
         Ok(())
     }
 
@@ -217,6 +218,18 @@ impl Interface {
     fn sockets(&self) -> Result<QueueSockets> {
         let held = self.held.as_ref().context("no program is attached")?;
         Ok(held.programs.xsks()?)
+    }
+}
+
+/// A hook that another instance of Octroi occupies has a remedy of its own.
+fn explain(error: BpfError) -> anyhow::Error {
+    match &error {
+        BpfError::Occupied { occupant, .. } if occupant.name == abi::pins::PROG_INGRESS => {
+            anyhow::Error::new(error).context(
+                "it is served by another instance, or was by one that crashed (`octroi down --crashed`)",
+            )
+        }
+        _ => error.into(),
     }
 }
 

@@ -40,7 +40,7 @@ use self::{
     pins::Pins,
     ports::Ports,
 };
-use crate::{config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
+use crate::{Causes, config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
 
 /// The dataplane.
 pub struct Road {
@@ -158,7 +158,7 @@ impl Road {
         self.close(number);
         let Some(interface) = self.interfaces.get_mut(number) else { return };
         if let Err(error) = interface.detach() {
-            tracing::warn!(interface = interface.settings.name(), "cannot unpin: {error:#}");
+            tracing::warn!(interface = interface.settings.name(), "cannot unpin: {}", Causes(&error));
         }
         if let Err(error) = self.offloads.restore(&mut self.ethtool, index) {
             tracing::warn!(interface = interface.settings.name(), %error, "offloads are not as before");
@@ -196,6 +196,10 @@ impl Road {
         let strangers = self.forget_strangers()?;
         let names: Vec<_> = self.interfaces.iter().map(|i| i.settings.name()).collect();
         let others = self.pins.remove_others(&names).context("cannot remove an earlier daemon's pins")?;
+        let served: Vec<u32> = self.programs().into_keys().collect();
+        for index in self.offloads.devices().into_iter().filter(|index| !served.contains(index)) {
+            self.offloads.restore(&mut self.ethtool, index).context("cannot put offloads back")?;
+        }
         if strangers != 0 || !others.is_empty() {
             tracing::info!(entries = strangers, interfaces = ?others, "of an earlier daemon, removed");
         }
@@ -235,7 +239,7 @@ impl Road {
             if let Some(interface) = self.interfaces.get_mut(number)
                 && let Err(error) = interface.detach()
             {
-                tracing::warn!(interface = interface.settings.name(), "cannot unpin: {error:#}");
+                tracing::warn!(interface = interface.settings.name(), "cannot unpin: {}", Causes(&error));
             }
         }
         for index in self.offloads.devices() {
