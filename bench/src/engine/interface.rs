@@ -81,7 +81,8 @@ impl Interface {
 
     /// Opens every queue and puts the picking program before them.
     fn receive(&self, plan: &Plan) -> Result<(Picker, Ports<XskReceive, XskTransmit>)> {
-        let mut programs = Generator::load(plan.config(), plan.flows())?;
+        // Who only receives needs no flow's headers.
+        let mut programs = Generator::load(plan.config(), &plan.flows()[..1])?;
         let mut sockets = programs.take_sockets()?;
         let mut halves = Vec::new();
         for queue in 0..MAX_QUEUES {

@@ -4,9 +4,7 @@
 //! periods, some 5 to 30 ms, because it patches its XDP dispatcher; so a schedule is carried out in one run, by the
 //! program itself, and a schedule too slow for that frame by frame. Frames leave by the queue of the core that
 //! this thread runs on. What the device refuses is lost without a word: the receiver's numbers show it.
-use std::time::Instant;
-
-use abi::pktgen::{Config, Cursor};
+use abi::pktgen::{Config, Cursor, TIME_SHIFT};
 use anyhow::{Context, Result, bail};
 use xsk::bpf::Generator;
 
@@ -22,9 +20,15 @@ use crate::traffic::{pace::Pace, plan::Plan};
 const BATCH: u32 = 64;
 /// Longest that a frame may wait for its batch to be full, when there is a rate.
 const BATCH_NS: f64 = 4_000.0;
-/// Longest interval that the program waits out, in nanoseconds: `abi::pktgen::MAX_LOOKS` looks, with room.
+/// Longest interval that the program waits out: `abi::pktgen::MAX_LOOKS`, with room.
 const PATIENCE_NS: u64 = 40_000;
-/// Frames of the first run of a job without a count or a rate.
+/// From now to the first frame of a schedule: longer than the grace period before a run.
+const LEAD_NS: u64 = 100_000_000;
+/// Runs of the program that may make nothing: those that wait for the first frame, with room.
+const SPARE_RUNS: u64 = 8_192;
+/// Frames a second that no generator exceeds: a schedule beyond it would only prolong the run.
+const FASTEST: u64 = 30_000_000;
+/// Frames of the first run of a job without a rate.
 const FIRST_RUN: u64 = 100_000;
 /// How much of what is left of its time each further run of such a job is meant to take.
 const RUN_SHARE: f64 = 0.9;
@@ -38,6 +42,13 @@ pub struct LiveSender {
     config: Config,
     template: Vec<u8>,
     mean_len: f64,
+}
+
+/// From when to when, and how much.
+struct Run {
+    start_ns: u64,
+    end_ns: u64,
+    total: u64,
 }
 
 impl LiveSender {
@@ -59,54 +70,75 @@ impl LiveSender {
     /// # Errors
     /// The kernel refuses live frames: Linux 5.18 has them.
     pub fn send(&mut self, job: &Job, clock: &impl Clock, watch: &mut dyn FnMut(Progress)) -> Result<Sent> {
-        self.config.interval_q = job.rate.interval_q();
-        let start = clock.now_ns();
-        let pace = Pace::new(start, self.config.interval_q);
+        let interval_q = job.rate.interval_q();
+        self.config.interval_q = interval_q;
+        let interval_ns = interval_q >> TIME_SHIFT;
+        let in_kernel = interval_q != 0 && interval_ns <= PATIENCE_NS;
+        let start_ns = clock.now_ns() + if in_kernel { LEAD_NS } else { 0 };
+        let pace = Pace::new(start_ns, interval_q);
         let total = job.total(&pace);
-        let waits = 0 < self.interval_ns() && self.interval_ns() <= PATIENCE_NS;
-        self.generator.set_config(&Config { waits: u8::from(waits), ..self.config })?;
-        self.generator.set_cursor(&Cursor::starting(start))?;
-        if PATIENCE_NS < self.interval_ns() {
-            self.one_by_one(pace, total, job, clock, watch)?;
-        } else if total == u64::MAX {
-            self.as_long_as(start + job.duration_ns, clock, watch, start)?;
+        let run = Run { start_ns, end_ns: start_ns.saturating_add(job.duration_ns), total };
+        let config = Config { scheduled: u8::from(in_kernel), end_ns: run.end_ns, total, ..self.config };
+        self.generator.set_config(&config)?;
+        self.generator.set_cursor(&Cursor::starting(start_ns))?;
+        if in_kernel {
+            self.scheduled(&run, job.duration_ns, interval_ns)?;
+        } else if interval_q == 0 {
+            self.unscheduled(&run, clock, watch)?;
         } else {
-            self.all_at_once(total)?;
+            self.one_by_one(&run, pace, clock, watch)?;
         }
+        let took_ns = clock.now_ns().saturating_sub(start_ns);
+        // After the schedule's end only the kernel's own clearing up takes time.
+        let took_ns = if interval_q == 0 { took_ns } else { took_ns.min(job.duration_ns) };
         let cursor = self.generator.cursor()?;
-        let took = clock.now_ns() - start;
         let known = (total != u64::MAX).then_some(total);
-        let sent = Sent::new(self.left(&cursor), known, cursor.lag_max_ns, took);
-        Ok(self.in_time(sent, job, took))
+        Ok(Sent::new(self.left(&cursor), known, cursor.lag_max_ns, took_ns))
     }
 
-    /// What left after the job's time was not sent by its schedule.
-    fn in_time(&self, sent: Sent, job: &Job, took_ns: u64) -> Sent {
-        if self.config.interval_q == 0 || took_ns <= job.duration_ns {
-            return sent;
+    /// One run for the whole schedule, which the program keeps.
+    fn scheduled(&mut self, run: &Run, duration_ns: u64, interval_ns: u64) -> Result<()> {
+        let possible = u128::from(duration_ns) * u128::from(FASTEST) / 1_000_000_000 + 1;
+        let mut frames = run.total.min(u64::try_from(possible).unwrap_or(u64::MAX)) + SPARE_RUNS;
+        let batch = ((BATCH_NS / interval_ns.max(1) as f64) as u32).clamp(1, BATCH);
+        while frames != 0 {
+            let some = frames.min(MAX_RUN);
+            self.run(some, batch)?;
+            frames -= some;
         }
-        let late = sent.sent as f64 * (1.0 - job.duration_ns as f64 / took_ns as f64);
-        // The kernel's own start and end of a run take time, too; a hundredth is not worth a word.
-        if late <= 0.01 * sent.sent as f64 {
-            sent
-        } else {
-            Sent { unsent: sent.unsent + late as u64, ..sent }
+        Ok(())
+    }
+
+    /// Runs as long as there are frames, and time for another one.
+    fn unscheduled(&mut self, run: &Run, clock: &impl Clock, watch: &mut dyn FnMut(Progress)) -> Result<()> {
+        let (mut frames, mut sent) = (FIRST_RUN.min(run.total), 0);
+        loop {
+            let began = clock.now_ns();
+            self.run(frames, BATCH)?;
+            sent += frames;
+            let now = clock.now_ns();
+            watch(Progress { elapsed_ns: now - run.start_ns, sent, received: 0 });
+            let per_ns = frames as f64 / (now - began).max(1) as f64;
+            let possible = (per_ns * run.end_ns.saturating_sub(now) as f64 * RUN_SHARE) as u64;
+            frames = possible.min(run.total - sent).min(MAX_RUN);
+            // A run that would be over before its grace periods are is not worth starting, unless it is the last.
+            if frames == 0 || (frames < FIRST_RUN && frames == possible) {
+                return Ok(());
+            }
         }
     }
 
+    /// A schedule too slow for the program to wait: single frames cost no grace period.
     fn one_by_one(
         &mut self,
+        run: &Run,
         mut pace: Pace,
-        total: u64,
-        job: &Job,
         clock: &impl Clock,
         watch: &mut dyn FnMut(Progress),
     ) -> Result<()> {
-        let start = pace.next_due_ns();
-        let end = start + job.duration_ns;
-        while pace.made() < total {
+        while pace.made() < run.total {
             let now = clock.now_ns();
-            if end <= now {
+            if run.end_ns <= now {
                 break;
             }
             if pace.due(now) == 0 {
@@ -115,44 +147,7 @@ impl LiveSender {
             }
             self.run(1, 1)?;
             pace.advance(1);
-            watch(Progress { elapsed_ns: now - start, sent: pace.made(), received: 0 });
-        }
-        Ok(())
-    }
-
-    fn as_long_as(
-        &mut self,
-        end: u64,
-        clock: &impl Clock,
-        watch: &mut dyn FnMut(Progress),
-        start: u64,
-    ) -> Result<()> {
-        let (mut frames, mut sent) = (FIRST_RUN, 0);
-        loop {
-            let began = Instant::now();
-            self.run(frames, BATCH)?;
-            sent += frames;
-            let now = clock.now_ns();
-            watch(Progress { elapsed_ns: now - start, sent, received: 0 });
-            let left_s = end.saturating_sub(now) as f64 / 1e9;
-            let per_second = frames as f64 / began.elapsed().as_secs_f64();
-            frames = ((per_second * left_s * RUN_SHARE) as u64).min(MAX_RUN);
-            // A run that would be over before its grace periods are is not worth starting.
-            if frames < FIRST_RUN {
-                return Ok(());
-            }
-        }
-    }
-
-    fn all_at_once(&mut self, mut total: u64) -> Result<()> {
-        let batch = match self.interval_ns() {
-            0 => BATCH,
-            interval => ((BATCH_NS / interval as f64) as u32).clamp(1, BATCH),
-        };
-        while total != 0 {
-            let frames = total.min(MAX_RUN);
-            self.run(frames, batch)?;
-            total -= frames;
+            watch(Progress { elapsed_ns: now - run.start_ns, sent: pace.made(), received: 0 });
         }
         Ok(())
     }
@@ -160,10 +155,6 @@ impl LiveSender {
     fn run(&mut self, frames: u64, batch: u32) -> Result<()> {
         let Ok(frames) = u32::try_from(frames) else { bail!("a run has at most {MAX_RUN} frames") };
         self.generator.send(&self.template, frames, batch).context("live frames need Linux 5.18 and CAP_BPF")
-    }
-
-    const fn interval_ns(&self) -> u64 {
-        self.config.interval_q >> abi::pktgen::TIME_SHIFT
     }
 
     fn left(&self, cursor: &Cursor) -> Left {

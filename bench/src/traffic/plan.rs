@@ -251,12 +251,14 @@ fn config_of(profile: &Profile, shape: u8, filler: &[u8]) -> Result<Config, Plan
         sizes,
         pattern,
         interval_q: 0,
+        end_ns: 0,
+        total: 0,
         flows: profile.flows,
         step,
         turn,
         pattern_len: order.len() as u16,
         shape,
-        waits: 0,
+        scheduled: 0,
     })
 }
 

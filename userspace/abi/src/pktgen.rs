@@ -31,7 +31,7 @@ pub const TIME_SHIFT: u32 = 16;
 /// Times in a payload wrap at 48 bits: 78 hours.
 pub const TIME_MASK: u64 = (1 << 48) - 1;
 
-/// How often a program that waits looks at the clock before it goes on regardless: some 50 µs.
+/// How often a program that keeps the schedule looks at the clock before it gives up for this run: some 50 µs.
 pub const MAX_LOOKS: u32 = 2048;
 
 /// Array with one [`Config`] in the lab object.
@@ -109,6 +109,10 @@ pub struct Config {
     pub pattern: [u8; MAX_PATTERN],
     /// Nanoseconds between two frames, shifted by [`TIME_SHIFT`]; 0 means as fast as possible, stamped by the clock.
     pub interval_q: u64,
+    /// A program that keeps the schedule makes nothing from this time on.
+    pub end_ns: u64,
+    /// It makes at most so many frames.
+    pub total: u64,
     /// Number of flows.
     pub flows: u32,
     /// From one frame's flow to the next one's.
@@ -119,8 +123,9 @@ pub struct Config {
     pub pattern_len: u16,
     /// Bits of [`shape`].
     pub shape: u8,
-    /// 1: the program waits until a frame is due, up to [`MAX_LOOKS`] at the clock. 0: whoever runs it has waited.
-    pub waits: u8,
+    /// 1: the program keeps the schedule: it waits until a frame is due, and makes none if it still is not after
+    /// [`MAX_LOOKS`]. 0: whoever runs it has waited.
+    pub scheduled: u8,
 }
 
 /// The headers of one flow, complete but for lengths and checksums.
@@ -323,7 +328,7 @@ const fn words(x: u64) -> u32 {
 
 const _: () = {
     assert!(size_of::<Size>() == 16 && size_of::<FlowHeader>() == 86 && size_of::<Cursor>() == 48);
-    assert!(size_of::<Config>() == MAX_SIZES * 16 + MAX_PATTERN + 24);
+    assert!(size_of::<Config>() == MAX_SIZES * 16 + MAX_PATTERN + 40);
     assert!(MAX_SIZES.is_power_of_two() && MAX_PATTERN.is_power_of_two(), "indices are masked, not checked");
 };
 
@@ -336,12 +341,14 @@ mod tests {
             sizes: [Size { frame_len: 60, ..Size::default() }; MAX_SIZES],
             pattern: [0; MAX_PATTERN],
             interval_q: 3 << (TIME_SHIFT - 1),
+            end_ns: 0,
+            total: 0,
             flows,
             step,
             turn,
             pattern_len,
             shape: 0,
-            waits: 0,
+            scheduled: 0,
         }
     }
 

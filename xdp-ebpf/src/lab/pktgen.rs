@@ -38,7 +38,8 @@ static GEN_ABSORBED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[xdp]
 pub fn generate(ctx: XdpContext) -> u32 {
     match next_frame(&ctx) {
-        Some(()) => OUT.redirect(0, u64::from(XDP_ABORTED)).unwrap_or(XDP_ABORTED),
+        Some(Made::Frame) => OUT.redirect(0, u64::from(XDP_ABORTED)).unwrap_or(XDP_ABORTED),
+        Some(Made::Nothing) => XDP_DROP,
         None => XDP_ABORTED,
     }
 }
@@ -63,15 +64,28 @@ pub fn absorb(_ctx: XdpContext) -> u32 {
     XDP_DROP
 }
 
+/// What became of a run.
+enum Made {
+    /// A frame, to be sent.
+    Frame,
+    /// Nothing: no frame is due, or no more are wanted.
+    Nothing,
+}
+
 #[inline(always)]
-fn next_frame(ctx: &XdpContext) -> Option<()> {
+fn next_frame(ctx: &XdpContext) -> Option<Made> {
     let config = GEN_CONFIG.get(0)?;
     let cursor = GEN_CURSOR.get_ptr_mut(0)?;
     // SAFETY: the kernel's pointer to the only value; runs do not overlap (see the map).
     let cursor = unsafe { &mut *cursor };
     let now_ns = if config.interval_q == 0 { clock_ns() } else { 0 };
-    if config.waits != 0 {
-        cursor.note_lag(wait_until(cursor.due_ns()));
+    if config.scheduled != 0 {
+        let due_ns = cursor.due_ns();
+        let now_ns = if cursor.made < config.total { wait_until(due_ns) } else { 0 };
+        if now_ns < due_ns || config.end_ns <= now_ns {
+            return Some(Made::Nothing);
+        }
+        cursor.note_lag(now_ns);
     }
     let (stamp, at) = cursor.next(config, now_ns);
     let size = &config.sizes[usize::from(config.pattern[at as usize % MAX_PATTERN]) % MAX_SIZES];
@@ -92,7 +106,8 @@ fn next_frame(ctx: &XdpContext) -> Option<()> {
         13 => write::<13>(ctx, flow, &stamp, size),
         14 => write::<14>(ctx, flow, &stamp, size),
         _ => None,
-    }
+    }?;
+    Some(Made::Frame)
 }
 
 /// Spins until `due_ns`, or until it has looked often enough, and says what time it is then.
