@@ -72,7 +72,7 @@ fn b08_two_ports_echo_every_frame_and_keep_every_chunk() -> Result<()> {
 
 #[test]
 fn b08_halves_on_two_threads_lose_nothing() -> Result<()> {
-    const FRAMES: u64 = 10_000;
+    const FRAMES: u64 = 2_000;
     let Some(_lab) = lab::require("b08_halves_on_two_threads_lose_nothing", NEEDS)? else { return Ok(()) };
     let pair = Pair::new(PairOptions::default())?;
     let mut near = Port::on(&pair.peer, &config(&pair.peer)?)?;
