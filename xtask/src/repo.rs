@@ -13,11 +13,13 @@ pub(crate) struct Repo {
 }
 
 impl Repo {
-    /// The repository this xtask was built in. `CARGO_TARGET_DIR` is respected.
+    /// The repository whose xtask this is. `CARGO_TARGET_DIR` is respected.
     #[must_use]
     pub(crate) fn here() -> Self {
-        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = crate_dir.parent().unwrap_or(crate_dir).to_path_buf();
+        // What cargo says now, rather than when this was compiled: two clones may share a target directory.
+        let now = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let crate_dir = now.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = crate_dir.parent().unwrap_or(&crate_dir).to_path_buf();
         let target = match std::env::var_os("CARGO_TARGET_DIR") {
             Some(dir) if !dir.is_empty() => std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
             _ => root.join("target"),
