@@ -27,8 +27,15 @@ use crate::{
 /// Guard against hanging; nothing depends on it but the length of a failure.
 const GUARD: Duration = Duration::from_secs(30);
 
-fn core() -> usize {
-    core_affinity::get_core_ids().expect("a core")[0].id
+/// The machine's cores, over and over.
+fn cores() -> impl Iterator<Item = usize> {
+    core_affinity::get_core_ids()
+        .expect("a core")
+        .into_iter()
+        .map(|core| core.id)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .cycle()
 }
 
 fn tables(mirror: Arc<Mirror>) -> Tables {
@@ -40,7 +47,7 @@ fn tables(mirror: Arc<Mirror>) -> Tables {
 }
 
 fn spec(layout: Layout, engines: usize, idle: Idle) -> EngineSpec {
-    EngineSpec { layout, idle, ..EngineSpec::on_cores(vec![core(); engines]) }
+    EngineSpec { layout, idle, ..EngineSpec::on_cores(cores().take(engines).collect()) }
 }
 
 struct Rig {
@@ -123,7 +130,7 @@ fn every_layout_and_every_idle_strategy_echoes() {
     {
         for idle in [Idle::Adaptive, Idle::Sleep, Idle::Busy] {
             if idle == Idle::Busy && 1 < count {
-                // Several engines that never sleep, on one core, only show the scheduler.
+                // Several engines that never sleep, on a core that is shared, only show the scheduler.
                 continue;
             }
             let mut rig = Rig::new(&spec(layout, count, idle));
