@@ -22,6 +22,9 @@ pub const B05_SHRINKABLE: Scale = Scale { run: 20_000, deep: 400_000 };
 /// F4: rounds of ten replacements of the XDP programs under load, in each mode.
 pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
 
+/// F11: packets in which no engine may allocate.
+pub const F11_PACKETS: Scale = Scale { run: 100_000, deep: 10_000_000 };
+
 impl Scale {
     /// The number that counts now.
     #[must_use]

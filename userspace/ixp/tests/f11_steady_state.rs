@@ -8,6 +8,9 @@
 #![allow(clippy::expect_used, reason = "a test")]
 #[path = "../src/fixture.rs"]
 mod fixture;
+#[path = "../../../tests/src/scale.rs"]
+#[allow(dead_code, reason = "one count of many")]
+mod scale;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -72,12 +75,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Packets of the run: the fixed 100,000, or what `OCTROI_F11_PACKETS` says for the deep run.
-fn packets() -> u64 {
-    let deep = std::env::var("OCTROI_F11_PACKETS").ok().and_then(|n| n.parse().ok());
-    deep.unwrap_or(100_000)
-}
-
 /// One template for each way that a packet can take through the builtin program.
 fn templates(host: &Host) -> Vec<Template> {
     let mut templates = Vec::new();
@@ -108,9 +105,9 @@ fn f11_a_running_engine_allocates_nothing() {
     ports.set(port, config(&[]));
     let published = Published::new(Tables { mirror: host.mirror(), ports }).expect("small");
     let mut engine = RunToCompletion::new(builtin_program(), &published, Limits::default());
-    let warm_up = 10_000;
+    let (packets, warm_up) = (scale::F11_PACKETS.count(), 10_000);
     let options =
-        Options { id: port, geometry: Geometry { chunk: 2048, frames: 2048 }, packets: packets() + warm_up };
+        Options { id: port, geometry: Geometry { chunk: 2048, frames: 2048 }, packets: packets + warm_up };
     engine.attach(SourcePort::new(options, templates(&host)).expect("small"));
 
     let received = |engine: &RunToCompletion<SourcePort>| {
@@ -125,8 +122,8 @@ fn f11_a_running_engine_allocates_nothing() {
     };
     run(&mut engine, warm_up);
     let before = CALLS.get();
-    run(&mut engine, warm_up + packets());
-    assert_eq!(CALLS.get() - before, 0, "allocator calls in {} packets", packets());
+    run(&mut engine, warm_up + packets);
+    assert_eq!(CALLS.get() - before, 0, "allocator calls in {packets} packets");
 
     let counters = engine.ledger().port(port).expect("in range");
     let ways = [
