@@ -6,7 +6,7 @@ use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
 use anyhow::{Context, Result, bail};
 use ixp::{engines::Engines, panel::Activity, port::PortId};
 use xsk::{
-    bpf::{AttachSpec, Attached, BpfError, Instance, QueueSockets},
+    bpf::{AttachSpec, Attached, BpfError, Instance, Object, QueueSockets},
     socket::{InterfaceName, QueueConfig, XskPort},
 };
 
@@ -31,6 +31,8 @@ struct Held {
     programs: Attached,
     /// The device.
     index: u32,
+    /// Its active receive queues when the programs were installed.
+    queues: u32,
     origin: Origin,
 }
 
@@ -108,12 +110,19 @@ impl Interface {
         Ok(xsk::socket::mtu::check(&self.settings.queue, link.mtu)?)
     }
 
-    /// Attaches the programs, or adopts those that an earlier daemon left. What is attached already is only configured.
+    /// Attaches the programs, or adopts those that an earlier daemon left. What is attached already is only configured,
+    /// unless there are more queues now: veth runs a native program on those alone that were active when it was
+    /// installed (measured on Linux 6.18), and installing the same one again is nothing to the kernel, so it is
+    /// replaced by its like.
     ///
     /// # Errors
     /// The hook is occupied, a pin does not fit, or the kernel refuses.
     pub fn attach(&mut self, bpf: &Instance, pins: &Pins, facts: &Facts) -> Result<()> {
-        if self.held.is_some() {
+        if let Some(held) = &mut self.held {
+            if held.queues < facts.queues {
+                held.programs.replace(&Object::embedded()?)?;
+            }
+            held.queues = facts.queues;
             return self.configure(facts);
         }
         let ifname = self.settings.name();
@@ -125,7 +134,7 @@ impl Interface {
             config: self.port_config(facts.link.mac),
         };
         let programs = bpf.attach(&spec).map_err(explain)?;
-        self.held = Some(Held { programs, index: facts.link.index, origin });
+        self.held = Some(Held { programs, index: facts.link.index, queues: facts.queues, origin });
         Ok(())
     }
 

@@ -123,16 +123,24 @@ impl Road {
         interface.check(facts)?;
         let before = interface.origin();
         let served = self.serve_checked(number, facts);
-        let now = self.interfaces.get(number).and_then(Interface::origin);
-        if served.is_err() && before.is_none() && now == Some(Origin::Fresh) {
+        if served.is_err() && before.is_none() && !self.is_of_earlier(number) {
+            // Also where nothing was attached: the offloads were switched off before.
             self.detach(number, facts.link.index);
         }
         served
     }
 
+    /// Whether an earlier daemon's programs are attached, be they taken over or not.
+    fn is_of_earlier(&self, number: usize) -> bool {
+        self.interfaces.get(number).is_some_and(|interface| match interface.origin() {
+            Some(origin) => origin == Origin::Adopted,
+            None => self.pins.is_attached(interface.settings.name()),
+        })
+    }
+
     fn serve_checked(&mut self, number: usize, facts: &Facts) -> Result<()> {
         let Some(interface) = self.interfaces.get_mut(number) else { return Ok(()) };
-        self.offloads.switch_off(&mut self.ethtool, facts.link.index, &facts.link.name)?;
+        self.offloads.switch_off(&mut self.ethtool, &facts.link)?;
         interface.attach(&self.bpf, &self.pins, facts)?;
         // Engines know the interface before its first frame can come.
         let config = interface.port_config(facts.link.mac);
