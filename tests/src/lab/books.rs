@@ -62,21 +62,24 @@ impl Reading {
         self.0.values().filter(|(r, _)| *r == role).map(|(_, value)| value).sum()
     }
 
-    /// Fails unless since `before` exactly the counters in `moves` moved, by exactly so much, summed over labels.
+    /// The counters that moved since `before`, and by how much, summed over labels.
+    #[must_use]
+    pub fn moves(&self, before: &Self) -> BTreeMap<&str, u64> {
+        let names: BTreeSet<&str> = self.0.keys().map(|key| key.name.as_str()).collect();
+        let by = |name| (name, self.sum(name).wrapping_sub(before.sum(name)));
+        names.into_iter().map(by).filter(|&(_, by)| by != 0).collect()
+    }
+
+    /// Fails unless since `before` exactly the counters in `wanted` moved, by exactly so much, summed over labels.
     ///
     /// # Errors
     /// Another counter moved, or one moved otherwise; the error names all of them.
-    pub fn moved(&self, before: &Self, moves: &[(&str, u64)]) -> Result<()> {
-        let names: BTreeSet<&str> = self.0.keys().map(|key| key.name.as_str()).collect();
-        for (name, _) in moves {
-            ensure!(names.contains(name), "there is no counter {name}");
+    pub fn moved(&self, before: &Self, wanted: &[(&str, u64)]) -> Result<()> {
+        for (name, _) in wanted {
+            ensure!(self.0.keys().any(|key| key.name == *name), "there is no counter {name}");
         }
-        let wanted: BTreeMap<&str, u64> = moves.iter().copied().filter(|&(_, by)| by != 0).collect();
-        let moved: BTreeMap<&str, u64> = names
-            .into_iter()
-            .map(|name| (name, self.sum(name).wrapping_sub(before.sum(name))))
-            .filter(|&(_, by)| by != 0)
-            .collect();
+        let wanted: BTreeMap<&str, u64> = wanted.iter().copied().filter(|&(_, by)| by != 0).collect();
+        let moved = self.moves(before);
         ensure!(moved == wanted, "counters moved\n  by     {moved:?}\n  not by {wanted:?}");
         Ok(())
     }

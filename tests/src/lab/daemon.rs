@@ -201,6 +201,17 @@ impl Home {
         Ok(command)
     }
 
+    /// Runs `octroi` for this instance and returns what it printed.
+    ///
+    /// # Errors
+    /// It fails; the error has what it said.
+    pub fn octroi(&self, words: &[&str]) -> Result<String> {
+        let output = self.command(&Wrapper::default(), "octroi", words)?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "octroi {}: {}: {said}", words.join(" "), output.status);
+        String::from_utf8(output.stdout).context("octroi prints text")
+    }
+
     /// Starts a daemon here and waits until it serves.
     ///
     /// # Errors

@@ -154,9 +154,12 @@ impl Load {
 /// `holds` fails, or says no for ten seconds.
 pub fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
+    // The daemon answers a hundred times a second at most: who asks more often is made to wait.
+    let mut pause = Duration::from_millis(1);
     while !holds().with_context(|| format!("while waiting until {what}"))? {
         ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(20));
     }
     Ok(())
 }

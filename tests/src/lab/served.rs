@@ -1,14 +1,14 @@
 //! What nearly every test begins and ends with: a pair, a daemon that serves one end, and the books closed after.
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     books::{self, Reading},
     config::Config,
     daemon::Daemon,
     frame::Flow,
-    load::Load,
+    load::{Load, Tally, Wire},
     veth::{Pair, PairOptions},
 };
 
@@ -53,6 +53,19 @@ impl Served {
     /// It never comes to rest.
     pub fn drain(&mut self) -> Result<Reading> {
         books::drain(&mut self.daemon)
+    }
+
+    /// Has `count` frames of `load`, numbered from `first`, echoed over `wire`: every one comes back once and in order,
+    /// and exactly the counters of an echo move.
+    ///
+    /// # Errors
+    /// Otherwise; the error has what became of the frames, and the counters that moved.
+    pub fn echoes(&mut self, load: &Load, wire: &dyn Wire, first: u64, count: u64) -> Result<()> {
+        let before = self.drain()?;
+        let tally = load.echo_from(wire, first, count)?;
+        let after = Reading::of(&mut self.daemon)?;
+        ensure!(tally == Tally::whole(count), "{tally:?}\ncounters: {:?}", after.moves(&before));
+        self.drain()?.moved(&before, &books::echoed(count, load.bytes(first, count)?))
     }
 
     /// Closes both books, puts the daemon down and checks that nothing of it is left: the end of a test.

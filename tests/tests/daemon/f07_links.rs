@@ -2,7 +2,7 @@
 //!
 //! An event costs at most ten lines of log, and while the link is down no engine looks for packets.
 use anyhow::{Context as _, Result, ensure};
-use octroi_tests::lab::{self, Config, Daemon, Pair, PairOptions, Served, Tally, Tap, config::ECHO, echoed};
+use octroi_tests::lab::{self, Config, Daemon, Pair, PairOptions, Served, Tap, config::ECHO};
 
 use crate::NEEDS;
 
@@ -27,10 +27,8 @@ fn until_state(served: &mut Served, state: &str) -> Result<()> {
 /// Fails if the daemon does not forward.
 fn forwards(served: &mut Served, round: u64) -> Result<()> {
     let tap = Tap::open(&served.pair.peer)?;
-    let before = served.drain()?;
-    let (load, first) = (served.load(ECHO, 16, 100), 1000 * round);
-    assert_eq!(load.echo_from(&tap, first, 500)?, Tally::whole(500), "round {round}");
-    served.drain()?.moved(&before, &echoed(500, load.bytes(first, 500)?))
+    let load = served.load(ECHO, 16, 100);
+    served.echoes(&load, &tap, 1000 * round, 500).with_context(|| format!("round {round}"))
 }
 
 /// Does `event` [`TIMES`] times; after each the daemon forwards again and has said little.

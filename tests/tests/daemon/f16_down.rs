@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use octroi_tests::lab::{
-    self, Config, Daemon, Device, Home, Objects, Offloads, Pair, PairOptions, Served, Tally, Tap, Wrapper,
+    self, Config, Daemon, Device, Home, Objects, Offloads, Pair, PairOptions, Served, Tally, Tap,
     config::ECHO,
 };
 
@@ -46,14 +46,6 @@ fn f16_a_terminated_daemon_goes_down_in_order() -> Result<()> {
     Ok(())
 }
 
-/// Runs `octroi` with these words and fails unless it succeeds.
-fn octroi(home: &Home, words: &[&str]) -> Result<String> {
-    let output = home.command(&Wrapper::default(), "octroi", words)?.output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "octroi {words:?}: {}: {said}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 #[test]
 fn f16_up_and_down_by_the_command_line_leave_nothing() -> Result<()> {
     let Some(_lab) = lab::require("f16_up_and_down_by_the_command_line_leave_nothing", NEEDS)? else {
@@ -63,7 +55,7 @@ fn f16_up_and_down_by_the_command_line_leave_nothing() -> Result<()> {
     let mut home = Home::new(&pair.served, &Config::echo_and_sink())?;
     let config = home.config();
     let config = config.to_str().context("a path that is not text")?;
-    octroi(&home, &["up", "--config", config, "--netns", pair.served.netns.name()])?;
+    home.octroi(&["up", "--config", config, "--netns", pair.served.netns.name()])?;
     let pid = home.running()?;
     let held = Objects::held_by(pid)?;
     ensure!(!held.programs.is_empty() && !held.links.is_empty() && !held.maps.is_empty(), "{held:?}");
@@ -71,11 +63,11 @@ fn f16_up_and_down_by_the_command_line_leave_nothing() -> Result<()> {
     let load = lab::Load::new(vec![lab::Flow::v4(&pair.peer, 20_000, &pair.served, ECHO)], 100);
     assert_eq!(load.echo(&tap, 200)?, Tally::whole(200));
     // A second one of the same instance is refused, and the first one goes on.
-    ensure!(octroi(&home, &["up", "--config", config, "--netns", pair.served.netns.name()]).is_err());
+    ensure!(home.octroi(&["up", "--config", config, "--netns", pair.served.netns.name()]).is_err());
     assert_eq!(load.echo_from(&tap, 200, 200)?, Tally::whole(200));
     // Another interface's name guards against stopping the wrong one.
-    ensure!(octroi(&home, &["down", "--iface", "other0"]).is_err());
-    octroi(&home, &["down", "--iface", &pair.served.ifname])?;
+    ensure!(home.octroi(&["down", "--iface", "other0"]).is_err());
+    home.octroi(&["down", "--iface", &pair.served.ifname])?;
     held.wait_until_gone()?;
     home.check_nothing_left(&pair.served)
 }
@@ -89,7 +81,7 @@ fn f16_what_a_crash_left_is_cleaned_without_a_daemon() -> Result<()> {
     let pair = Pair::new(options)?;
     let mut home = Daemon::start(&pair.served, &Config::echo_and_sink())?.crash()?;
     ensure!(!home.pins().list()?.is_empty(), "a crash keeps its pins: claimed traffic follows its policy");
-    octroi(&home, &["down", "--crashed", "--netns", pair.served.netns.name()])?;
+    home.octroi(&["down", "--crashed", "--netns", pair.served.netns.name()])?;
     home.check_nothing_left(&pair.served)
 }
 

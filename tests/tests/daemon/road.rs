@@ -20,10 +20,8 @@ fn road_an_echo_returns_every_frame_by_both_families() -> Result<()> {
     };
     let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
     let tap = Tap::open(&served.pair.peer)?;
-    let before = served.drain()?;
     let load = served.load(ECHO, 4, 200);
-    assert_eq!(load.echo(&tap, 2000)?, Tally::whole(2000));
-    served.drain()?.moved(&before, &echoed(2000, load.bytes(0, 2000)?))?;
+    served.echoes(&load, &tap, 0, 2000)?;
     served.finish()
 }
 
@@ -32,14 +30,11 @@ fn road_an_echo_returns_frames_of_every_size() -> Result<()> {
     let Some(_lab) = lab::require("road_an_echo_returns_frames_of_every_size", NEEDS)? else { return Ok(()) };
     let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
     let tap = Tap::open(&served.pair.peer)?;
-    let before = served.drain()?;
-    let sizes: Vec<usize> = (V4_HEADERS + STAMP..128).chain([508, 1020, 1276, 1513, 1514]).collect();
-    for &size in &sizes {
+    let sizes = (V4_HEADERS + STAMP..128).chain([508, 1020, 1276, 1513, 1514]);
+    for size in sizes {
         let load = served.load(ECHO, 1, size - V4_HEADERS);
-        assert_eq!(load.echo(&tap, 10)?, Tally::whole(10), "frames of {size} bytes");
+        served.echoes(&load, &tap, 0, 10).with_context(|| format!("frames of {size} bytes"))?;
     }
-    let bytes: usize = sizes.iter().sum();
-    served.drain()?.moved(&before, &echoed(10 * sizes.len() as u64, 10 * bytes as u64))?;
     served.finish()
 }
 

@@ -2,9 +2,8 @@
 use anyhow::{Result, ensure};
 use client::control::status::QueueRow;
 use octroi_tests::lab::{
-    self, Config, PairOptions, Served, Tally, Tap, XskTap,
+    self, Config, PairOptions, Served, Tap, XskTap,
     config::{ECHO, Layout, Mode},
-    echoed,
 };
 
 use crate::NEEDS;
@@ -12,10 +11,8 @@ use crate::NEEDS;
 fn echo_through(pair: PairOptions, config: &Config, count: u64) -> Result<Vec<QueueRow>> {
     let mut served = Served::new(pair, config)?;
     let tap = Tap::open(&served.pair.peer)?;
-    let before = served.drain()?;
     let load = served.load(ECHO, 64, 100);
-    assert_eq!(load.echo(&tap, count)?, Tally::whole(count));
-    served.drain()?.moved(&before, &echoed(count, load.bytes(0, count)?))?;
+    served.echoes(&load, &tap, 0, count)?;
     let queues = served.daemon.status()?.queues;
     served.finish()?;
     Ok(queues)
@@ -75,11 +72,9 @@ fn road_tagged_frames_are_served_behind_exactly_their_tags() -> Result<()> {
             Served::new(PairOptions::default(), &Config { vlan: tags.clone(), ..Config::echo_and_sink() })?;
         // A packet socket would not see the tags.
         let tap = XskTap::open(&served.pair.peer)?;
-        let before = served.drain()?;
         let mut load = served.load(ECHO, 4, 100);
         load.vlan = tags;
-        assert_eq!(load.echo(&tap, 500)?, Tally::whole(500));
-        served.drain()?.moved(&before, &echoed(500, load.bytes(0, 500)?))?;
+        served.echoes(&load, &tap, 0, 500)?;
 
         // Untagged, or behind another tag: the OS's.
         for other in [vec![], vec![101], vec![7, 100]] {

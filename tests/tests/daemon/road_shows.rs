@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use client::control::answer::StatRow;
-use octroi_tests::lab::{self, Config, PairOptions, Served, Tally, Tap, Wrapper, config::ECHO};
+use octroi_tests::lab::{self, Config, PairOptions, Served, Tap, config::ECHO};
 
 use crate::NEEDS;
 
@@ -18,12 +18,12 @@ fn road_the_command_line_json_and_prometheus_show_equal_sets() -> Result<()> {
     let mut served =
         Served::new(PairOptions { queues: 2, ..PairOptions::default() }, &Config::echo_and_sink())?;
     let tap = Tap::open(&served.pair.peer)?;
-    assert_eq!(served.load(ECHO, 4, 100).echo(&tap, 1000)?, Tally::whole(1000));
-    served.drain()?;
+    let load = served.load(ECHO, 4, 100);
+    served.echoes(&load, &tap, 0, 1000)?;
     let protocol = served.daemon.stats()?;
-    let json: Vec<StatRow> = serde_json::from_str(&octroi(&served, &["stats", "--json"])?)?;
+    let json: Vec<StatRow> = serde_json::from_str(&served.daemon.home().octroi(&["stats", "--json"])?)?;
     ensure!(protocol == json, "`octroi stats --json` shows something else");
-    let text = octroi(&served, &["stats"])?;
+    let text = served.daemon.home().octroi(&["stats"])?;
     for row in &protocol {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(&row.name));
         ensure!(line.is_some(), "`octroi stats` does not show {}:\n{text}", row.name);
@@ -32,12 +32,6 @@ fn road_the_command_line_json_and_prometheus_show_equal_sets() -> Result<()> {
     let wanted: Samples = protocol.iter().map(|row| (prometheus_name(row), row.value)).collect();
     assert_eq!(scraped, wanted);
     served.finish()
-}
-
-fn octroi(served: &Served, words: &[&str]) -> Result<String> {
-    let output = served.daemon.home().command(&Wrapper::default(), "octroi", words)?.output()?;
-    ensure!(output.status.success(), "octroi {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn prometheus_name(row: &StatRow) -> String {
