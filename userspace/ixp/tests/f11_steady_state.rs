@@ -9,7 +9,7 @@
 #[path = "../src/fixture.rs"]
 mod fixture;
 #[path = "../../../tests/src/scale.rs"]
-#[allow(dead_code, reason = "one count of many")]
+#[allow(dead_code, unreachable_pub, reason = "one count of many, public in its own crate")]
 mod scale;
 
 use std::{
