@@ -83,11 +83,25 @@ pub fn samples() -> Vec<Sample> {
             samples.push(Sample::new(format!("{what}, padded: {}", edit.0), frame(&[], ethertype, &padded)));
         }
     }
+    samples.extend(ending_early("chain", IPV6, &chain, 4));
+    samples.extend(ending_early("v6", IPV6, &v6, 4));
+    samples.extend(ending_early("v4", IPV4, &v4, 2));
     samples.extend(tiny_fragments());
     samples.extend(addressed_elsewhere(&frame(&[], IPV4, &v4)));
     samples.push(Sample::new("IPv6 said to be IPv4", frame(&[], IPV4, &v6)));
     samples.push(Sample::new("IPv4 said to be IPv6", frame(&[], IPV6, &v4)));
     samples
+}
+
+/// The packet in a whole frame, its length field counting down to nothing: what a cut of the frame cannot show.
+fn ending_early(what: &str, ethertype: u16, packet: &[u8], length_at: usize) -> Vec<Sample> {
+    let whole = u16::from_be_bytes([packet[length_at], packet[length_at + 1]]);
+    let sample = |len: u16| {
+        let mut packet = packet.to_vec();
+        packet[length_at..length_at + 2].copy_from_slice(&len.to_be_bytes());
+        Sample::new(format!("{what} that says it has {len} bytes"), frame(&[], ethertype, &packet))
+    };
+    (1..whole).map(sample).collect()
 }
 
 /// Fragments that hold less than a transport header.

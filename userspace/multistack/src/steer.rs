@@ -144,7 +144,8 @@ pub fn parse(frame: &[u8], port: &PortConfig) -> Result<Parsed, XdpCounter> {
         EtherType::IPV6 => network_v6(packet)?,
         _ => return Err(XdpCounter::PassEthertype),
     };
-    let dst_port = transport(&packet[network.l4_off..network.end], network.protocol)?;
+    let segment = packet.get(network.l4_off..network.end).ok_or(XdpCounter::PassBadHeader)?;
+    let dst_port = transport(segment, network.protocol)?;
     let tagged = if port.tags == 0 { 0 } else { flag::TAGGED };
     Ok(Parsed {
         key: SteerKey::v6(network.protocol.0, network.dst, dst_port),
