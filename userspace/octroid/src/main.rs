@@ -122,7 +122,7 @@ impl Arguments {
         let judged = config::load(file, &self.overrides());
         let code = if judged.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if self.json {
-            print_json(&config::mistake::Verdict::of(file, judged.as_ref().err()))?;
+            print_json(&config::mistake::Verdict::of(file, &judged))?;
         } else {
             match judged {
                 Ok(_) => writeln!(io::stdout(), "{}: no mistakes", file.display())?,

@@ -14,7 +14,9 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::settings::{Key, Problem};
+use client::control::instance::InstanceName;
+
+use super::settings::{Key, Problem, Settings};
 
 /// A configuration file's text and name.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,9 @@ pub struct Verdict {
     pub file: PathBuf,
     /// Whether it has no mistakes.
     pub ok: bool,
+    /// The instance it configures, if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceName>,
     /// The line, from 1, if the mistake has a place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -68,10 +73,12 @@ pub struct Verdict {
 impl Verdict {
     /// The verdict on a file.
     #[must_use]
-    pub fn of(file: &Path, mistake: Option<&Mistake>) -> Self {
+    pub fn of(file: &Path, judged: &Result<Settings, Mistake>) -> Self {
+        let mistake = judged.as_ref().err();
         Self {
             file: file.to_path_buf(),
             ok: mistake.is_none(),
+            instance: judged.as_ref().ok().map(|settings| settings.instance.clone()),
             line: mistake.and_then(Mistake::line),
             key: mistake.map(|m| m.key.clone()),
             message: mistake.map(|m| m.message.clone()),

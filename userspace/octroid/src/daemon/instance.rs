@@ -37,6 +37,8 @@ pub struct Instance {
     pub stuck: BTreeSet<EngineId>,
     /// NET_RX softirqs on the cores of spinning engines.
     pub softirqs: Softirqs,
+    /// The local addresses that targets answer for.
+    addresses: Vec<IpAddr>,
     route: Route,
     start: Instant,
     phase: Phase,
@@ -64,6 +66,7 @@ impl Instance {
             route: Route::open().context("cannot ask about links")?,
             stuck: BTreeSet::new(),
             softirqs: Softirqs::of(&settings.engine),
+            addresses: Vec::new(),
             settings,
             road,
             start,
@@ -105,6 +108,17 @@ impl Instance {
         self.road.take_over()?;
         self.phase = Phase::Running;
         Ok(())
+    }
+
+    /// Looks at what changes without an event: how many receive queues are active.
+    pub fn look_at_queues(&mut self) {
+        let changed = |road: &mut Road, machine: &Machine| {
+            let known = machine.facts().map(|facts| (facts.link.index, facts.queues));
+            known.is_some_and(|(index, queues)| road.rx_queues(index).is_ok_and(|now| now != queues))
+        };
+        if self.machines.iter().any(|machine| changed(&mut self.road, machine)) {
+            self.look();
+        }
     }
 
     /// Looks at the kernel's links and addresses, and acts on what changed.
@@ -189,6 +203,10 @@ impl Instance {
             self.route.addresses()?.into_iter().filter(|a| ours.contains(&a.index)).map(|a| a.addr).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        self.road.set_addresses(&addresses).context("cannot take over the local addresses")
+        if addresses != self.addresses {
+            self.road.set_addresses(&addresses).context("cannot take over the local addresses")?;
+            self.addresses = addresses;
+        }
+        Ok(())
     }
 }

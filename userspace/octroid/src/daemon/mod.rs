@@ -58,6 +58,8 @@ pub struct Daemon {
 enum Event {
     /// A signal to stop.
     Stop(&'static str),
+    /// The terminal that this was started from is gone.
+    Hangup,
     /// Links or addresses changed.
     Links,
     /// An engine lost a port of this interface.
@@ -135,7 +137,10 @@ impl Daemon {
     fn collect(&mut self) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            events.push(Event::Stop(start::signal_name(signal.ssi_signo)));
+            events.push(match start::signal_name(signal.ssi_signo) {
+                "SIGHUP" => Event::Hangup,
+                name => Event::Stop(name),
+            });
         }
         if self.instance.link_events.drain().context("link events")? {
             events.push(Event::Links);
@@ -160,9 +165,10 @@ impl Daemon {
                 tracing::info!(signal, "stopping");
                 return Next::Stop;
             }
+            Event::Hangup => tracing::info!("SIGHUP changes nothing: a new configuration takes a restart"),
             Event::Links => self.instance.look(),
             Event::Second => {
-                self.instance.look();
+                self.instance.look_at_queues();
                 self.instance.softirqs.look();
                 self.watch();
             }

@@ -48,7 +48,7 @@ pub struct Options {
     pub pins: PinPlace,
 }
 
-/// Blocks the signals that stop the daemon, for this thread and all that it will start, and opens where they are read.
+/// Blocks the signals that the daemon reads instead of dying of them, for this thread and all that it will start, and opens where they are read.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -56,6 +56,7 @@ pub fn signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
+    set.add(Signal::SIGHUP);
     set.thread_block().context("cannot block signals")?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")
 }

@@ -10,14 +10,26 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
-use crate::netlink::ethtool::{Ethtool, Feature, RX_VLAN_FEATURES, Switch};
+use crate::netlink::{
+    ethtool::{Ethtool, Feature, RX_VLAN_FEATURES, Switch},
+    route::{Link, Route},
+};
 
 /// What has been switched off, by the index of the device.
 #[derive(Debug)]
 pub struct Offloads {
     file: PathBuf,
-    off: BTreeMap<u32, Vec<String>>,
+    off: BTreeMap<u32, Noted>,
+}
+
+/// What was on, and how the device is known again: another network namespace has other devices with the same index.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Noted {
+    name: String,
+    mac: [u8; 6],
+    features: Vec<String>,
 }
 
 impl Offloads {
@@ -34,9 +46,10 @@ impl Offloads {
     ///
     /// # Errors
     /// It cannot be switched off, or the device is gone.
-    pub fn switch_off(&mut self, ethtool: &mut Ethtool, index: u32, name: &str) -> Result<()> {
+    pub fn switch_off(&mut self, ethtool: &mut Ethtool, link: &Link) -> Result<()> {
+        let Link { index, name, mac, .. } = link;
         let features =
-            ethtool.features(index).with_context(|| format!("cannot read the offloads of {name}"))?;
+            ethtool.features(*index).with_context(|| format!("cannot read the offloads of {name}"))?;
         let mut on = Vec::new();
         for feature in RX_VLAN_FEATURES {
             match features.state(feature) {
@@ -50,13 +63,17 @@ impl Offloads {
         if on.is_empty() {
             return Ok(());
         }
-        let noted = self.off.entry(index).or_default();
-        noted.extend(on.iter().map(|&f| f.to_owned()));
-        noted.sort_unstable();
-        noted.dedup();
+        let noted = self.off.entry(*index).or_insert_with(|| Noted {
+            name: name.clone(),
+            mac: *mac,
+            features: vec![],
+        });
+        noted.features.extend(on.iter().map(|&f| f.to_owned()));
+        noted.features.sort_unstable();
+        noted.features.dedup();
         self.save().context("cannot write down which offloads were on")?;
         ethtool
-            .switch(index, &on, Switch::Off)
+            .switch(*index, &on, Switch::Off)
             .with_context(|| format!("cannot switch {} of {name} off", on.join(", ")))
     }
 
@@ -65,11 +82,15 @@ impl Offloads {
     /// # Errors
     /// The kernel refuses.
     pub fn restore(&mut self, ethtool: &mut Ethtool, index: u32) -> io::Result<()> {
-        let Some(features) = self.off.remove(&index) else { return Ok(()) };
-        let names: Vec<&str> = features.iter().map(String::as_str).collect();
-        let done = match ethtool.switch(index, &names, Switch::On) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(()),
-            other => other,
+        let Some(noted) = self.off.remove(&index) else { return Ok(()) };
+        let links = Route::open()?.links()?;
+        let same = |link: &&Link| link.index == index && (link.name == noted.name || link.mac == noted.mac);
+        let done = match links.iter().find(same) {
+            Some(_) => {
+                let names: Vec<&str> = noted.features.iter().map(String::as_str).collect();
+                ethtool.switch(index, &names, Switch::On)
+            }
+            None => Ok(()),
         };
         self.save().and(done)
     }
