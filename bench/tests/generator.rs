@@ -106,8 +106,7 @@ impl Receiver {
 
     fn collect_until(&mut self, received: u64) -> Result<()> {
         until("all frames arrived", || {
-            let now = Monotonic.now_ns();
-            self.collector.collect(&mut |frame| _ = self.book.enter(frame, now))?;
+            self.collector.collect(&Monotonic, &mut |frame, now_ns| _ = self.book.enter(frame, now_ns))?;
             Ok(received <= self.book.tally().received)
         })
     }

@@ -83,7 +83,7 @@ fn in_memory(plan: &Plan, job: &Job, core: Option<usize>) -> Result<Ceiling> {
     let (mut sent, mut arrived, mut now) = (0, 0, start);
     while now - start < job.duration_ns {
         sent += wire.offer(u64::MAX, now)?.frames;
-        arrived += wire.collect(&mut |frame| _ = std::hint::black_box(frame))?;
+        arrived += wire.collect(&Monotonic, &mut |frame, _| _ = std::hint::black_box(frame))?;
         now = Monotonic.now_ns();
     }
     let rate = |frames| drive::rate(frames, now - start);

@@ -166,8 +166,8 @@ pub fn collect(
     let mut collecting = Collecting::default();
     let mut empty = 0;
     loop {
+        let ours = collecting.take(inlet, book, clock)?;
         let now = clock.now_ns();
-        let ours = collecting.take(inlet, book, now)?;
         let received = book.tally().received;
         watch(Progress { elapsed_ns: now - start, sent: 0, received });
         let silent = collecting.first_ns.is_some() && job.linger_ns <= now - collecting.last_ns;
@@ -199,8 +199,8 @@ pub fn echo(
     let mut sent = None;
     let mut empty = 0;
     loop {
+        let ours = collecting.take(engine, book, clock)?;
         let now = clock.now_ns();
-        let ours = collecting.take(engine, book, now)?;
         let received = book.tally().received;
         watch(Progress { elapsed_ns: now - sending.start_ns, sent: sending.left.frames, received });
         if sent.is_none() && sending.over(now) {
@@ -210,7 +210,7 @@ pub fn echo(
         match sent {
             None => left = sending.offer(engine, now, window.open(sending.left.frames, received, now))?,
             Some(sent)
-                if received >= sent.sent || job.linger_ns <= sending.since_last(collecting.last_ns, now) =>
+                if sent.sent <= received || job.linger_ns <= sending.since_last(collecting.last_ns, now) =>
             {
                 return Ok((sent, collecting.received(engine, received)));
             }
@@ -296,15 +296,17 @@ struct Collecting {
 
 impl Collecting {
     /// Enters what has arrived and returns how many frames were ours.
-    fn take(&mut self, inlet: &mut impl Inlet, book: &mut Book, now: u64) -> Result<u64> {
+    fn take(&mut self, inlet: &mut impl Inlet, book: &mut Book, clock: &impl Clock) -> Result<u64> {
         let before = book.tally().received;
-        inlet.collect(&mut |frame| _ = book.enter(frame, now))?;
-        let ours = book.tally().received - before;
-        if ours != 0 {
-            self.first_ns.get_or_insert(now);
-            self.last_ns = now;
-        }
-        Ok(ours)
+        inlet.collect(clock, &mut |frame, now_ns| {
+            let known = book.tally().received;
+            let _ = book.enter(frame, now_ns);
+            if known != book.tally().received {
+                self.first_ns.get_or_insert(now_ns);
+                self.last_ns = now_ns;
+            }
+        })?;
+        Ok(book.tally().received - before)
     }
 
     fn received(&self, inlet: &impl Inlet, frames: u64) -> Received {

@@ -15,6 +15,7 @@ use xsk::{
 
 use super::{
     Inlet, Left, Outlet,
+    clock::Clock,
     ports::{PlannedPorts, Ports},
 };
 use crate::traffic::{plan::Plan, profile::Mac};
@@ -132,8 +133,8 @@ impl XskEngine {
 }
 
 impl Inlet for Collector {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
-        self.ports.collect(each)
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
+        self.ports.collect(clock, each)
     }
 
     fn wait(&mut self, ns: u64) -> Result<()> {
@@ -156,8 +157,8 @@ impl Outlet for XskEngine {
 }
 
 impl Inlet for XskEngine {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
-        self.ports.collect(each)
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
+        self.ports.collect(clock, each)
     }
 
     fn wait(&mut self, ns: u64) -> Result<()> {

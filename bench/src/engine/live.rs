@@ -81,19 +81,20 @@ impl LiveSender {
         let config = Config { scheduled: u8::from(in_kernel), end_ns: run.end_ns, total, ..self.config };
         self.generator.set_config(&config)?;
         self.generator.set_cursor(&Cursor::starting(start_ns))?;
+        let mut lag_ns = 0;
         if in_kernel {
             self.scheduled(&run, job.duration_ns, interval_ns)?;
         } else if interval_q == 0 {
             self.unscheduled(&run, clock, watch)?;
         } else {
-            self.one_by_one(&run, pace, clock, watch)?;
+            lag_ns = self.one_by_one(&run, pace, clock, watch)?;
         }
         let took_ns = clock.now_ns().saturating_sub(start_ns);
         // After the schedule's end only the kernel's own clearing up takes time.
         let took_ns = if interval_q == 0 { took_ns } else { took_ns.min(job.duration_ns) };
         let cursor = self.generator.cursor()?;
         let known = (total != u64::MAX).then_some(total);
-        Ok(Sent::new(self.left(&cursor), known, cursor.lag_max_ns, took_ns))
+        Ok(Sent::new(self.left(&cursor), known, lag_ns.max(cursor.lag_max_ns), took_ns))
     }
 
     /// One run for the whole schedule, which the program keeps.
@@ -128,14 +129,15 @@ impl LiveSender {
         }
     }
 
-    /// A schedule too slow for the program to wait: single frames cost no grace period.
+    /// A schedule too slow for the program to wait: single frames cost no grace period. Returns the greatest lag.
     fn one_by_one(
         &mut self,
         run: &Run,
         mut pace: Pace,
         clock: &impl Clock,
         watch: &mut dyn FnMut(Progress),
-    ) -> Result<()> {
+    ) -> Result<u64> {
+        let mut lag_ns = 0;
         while pace.made() < run.total {
             let now = clock.now_ns();
             if run.end_ns <= now {
@@ -145,11 +147,12 @@ impl LiveSender {
                 clock.sleep_until(pace.next_due_ns());
                 continue;
             }
+            lag_ns = pace.lag_ns(now).max(lag_ns);
             self.run(1, 1)?;
             pace.advance(1);
             watch(Progress { elapsed_ns: now - run.start_ns, sent: pace.made(), received: 0 });
         }
-        Ok(())
+        Ok(lag_ns)
     }
 
     fn run(&mut self, frames: u64, batch: u32) -> Result<()> {

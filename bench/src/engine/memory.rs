@@ -12,7 +12,7 @@ use ixp::{
     },
 };
 
-use super::{Inlet, Left, Outlet};
+use super::{Inlet, Left, Outlet, clock::Clock};
 use crate::traffic::plan::Plan;
 
 /// Frames moved in one go.
@@ -71,10 +71,11 @@ impl Outlet for Far {
 }
 
 impl Inlet for Far {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
         let mut count = 0;
         loop {
-            let got = self.far.collect(BURST, |frame| each(frame));
+            let now_ns = clock.now_ns();
+            let got = self.far.collect(BURST, |frame| each(frame, now_ns));
             count += got as u64;
             if got < BURST {
                 return Ok(count);
@@ -132,9 +133,9 @@ impl Outlet for Reflector {
 }
 
 impl Inlet for Reflector {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
         self.reflect()?;
-        self.far.collect(each)
+        self.far.collect(clock, each)
     }
 
     fn wait(&mut self, ns: u64) -> Result<()> {

@@ -11,6 +11,8 @@
 //! | [`ceiling`] | how fast each engine is when nothing holds it up |
 use anyhow::Result;
 
+use self::clock::Clock;
+
 pub mod ceiling;
 pub mod clock;
 pub mod drive;
@@ -34,11 +36,12 @@ pub trait Outlet {
 
 /// Something that frames arrive by.
 pub trait Inlet {
-    /// Hands every frame that has arrived to `each`; returns how many, of whomever.
+    /// Hands every frame that has arrived to `each`, with the time at which its burst was taken in; returns how many,
+    /// of whomever.
     ///
     /// # Errors
     /// The wire is gone.
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64>;
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64>;
 
     /// Sleeps until a frame arrives, for `ns` at most.
     ///

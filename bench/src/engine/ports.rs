@@ -14,7 +14,7 @@ use nix::{
     sys::time::TimeSpec,
 };
 
-use super::{Inlet, Left, Outlet};
+use super::{Inlet, Left, Outlet, clock::Clock};
 use crate::traffic::plan::Plan;
 
 /// Frames taken from a port in one go.
@@ -46,13 +46,15 @@ impl<R: Receive, T: Transmit> Ports<R, T> {
 }
 
 impl<R: Receive, T: Transmit> Inlet for Ports<R, T> {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
         let mut count = 0;
         for (rx, tx) in &mut self.halves {
             loop {
                 let got = rx.receive(&mut self.frames, BURST)?;
+                // A clock read before would make the frames that came meanwhile arrive before they left.
+                let now_ns = if got == 0 { 0 } else { clock.now_ns() };
                 for frame in self.frames.drain(..) {
-                    each(frame.bytes());
+                    each(frame.bytes(), now_ns);
                     rx.recycle(frame);
                 }
                 rx.refill()?;
@@ -134,8 +136,8 @@ impl<R: Receive, T: Transmit> Outlet for PlannedPorts<R, T> {
 }
 
 impl<R: Receive, T: Transmit> Inlet for PlannedPorts<R, T> {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
-        self.ports.collect(each)
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
+        self.ports.collect(clock, each)
     }
 
     fn wait(&mut self, ns: u64) -> Result<()> {

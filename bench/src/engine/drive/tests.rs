@@ -104,10 +104,10 @@ impl Outlet for Slow {
 }
 
 impl Inlet for Slow {
-    fn collect(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<u64> {
+    fn collect(&mut self, clock: &dyn Clock, each: &mut dyn FnMut(&[u8], u64)) -> Result<u64> {
         // One at a time: what is under way piles up.
         Ok(self.under_way.pop_front().map_or(0, |frame| {
-            each(&frame);
+            each(&frame, clock.now_ns());
             1
         }))
     }
@@ -173,7 +173,7 @@ fn latency_of_a_wire_that_cannot_keep_up_grows() {
     // Two looks a frame: half the rate comes back, and the schedule does not wait.
     let job = Job { frames: Some(1000), ..Job::lasting(MAX_DURATION_NS, per_second(1e6)) };
     let (sent, received) =
-        echo(&mut wire, &mut book, &job, &ticking(2 * US), &mut |_| {}).expect("never gone");
+        echo(&mut wire, &mut book, &job, &ticking(US), &mut |_| {}).expect("never gone");
     let outcome = book.outcome(Some(sent.sent));
     assert_eq!((outcome.lost, outcome.latency.count), (0, 1000));
     assert!(900 * US <= outcome.latency.max_ns, "{:?}", outcome.latency);
