@@ -142,10 +142,12 @@ fn echo(scene: &mut Scene, checks: &mut Vec<Check>) -> Result<()> {
 }
 
 /// The rate that the sink takes when it is offered more, and where the rest went.
+///
+/// Without legacy traffic beside it: a veth that is flooded loses frames before XDP sees them, whosever they are.
 fn flood(scene: &mut Scene, checks: &mut Vec<Check>, size: FrameSize) -> Result<()> {
     let before = scene.at_rest()?;
     let pair = &scene.pair;
-    let (sent, _exchanges) = os::beside_legacy(pair, || traffic::flood(pair, SINK, size, FLOOD))?;
+    let sent = traffic::flood(pair, SINK, size, FLOOD)?;
     let after = scene.at_rest()?;
     let bytes = size.bytes();
     let delivered = after.delivered - before.delivered;
