@@ -36,14 +36,13 @@ pub fn ids(kind: ObjectKind) -> Result<Vec<u32>, BpfError> {
 
 fn next(kind: ObjectKind, after: u32) -> Result<Option<u32>, BpfError> {
     let mut id = 0;
-    // SAFETY: `id` is valid for writes; libbpf keeps no pointer to it.
-    let result = unsafe {
-        match kind {
-            ObjectKind::Program => libbpf_sys::bpf_prog_get_next_id(after, &raw mut id),
-            ObjectKind::Map => libbpf_sys::bpf_map_get_next_id(after, &raw mut id),
-            ObjectKind::Link => libbpf_sys::bpf_link_get_next_id(after, &raw mut id),
-        }
+    let ask = match kind {
+        ObjectKind::Program => libbpf_sys::bpf_prog_get_next_id,
+        ObjectKind::Map => libbpf_sys::bpf_map_get_next_id,
+        ObjectKind::Link => libbpf_sys::bpf_link_get_next_id,
     };
+    // SAFETY: `id` is valid for writes; libbpf keeps no pointer to it.
+    let result = unsafe { ask(after, &raw mut id) };
     match -result {
         0 => Ok(Some(id)),
         libc::ENOENT => Ok(None),
