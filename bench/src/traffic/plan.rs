@@ -10,6 +10,7 @@ use abi::pktgen::{
     l3_checksum, shape, tcp_checksum, udp_checksum,
 };
 use thiserror::Error;
+use wire::ethernet::EtherType;
 
 use super::{
     profile::{MAX_TAGS, Order, Profile, Transport},
@@ -17,10 +18,6 @@ use super::{
     size::{FCS, FrameSize, LARGEST},
 };
 
-const ETHERTYPE_CTAG: u16 = 0x8100;
-const ETHERTYPE_STAG: u16 = 0x88A8;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86DD;
 const HOP_LIMIT: u8 = 64;
 const TCP_ACK: u8 = 0x10;
 const TCP_OFFSET: usize = 12;
@@ -331,11 +328,11 @@ fn put_ethernet(bytes: &mut [u8], profile: &Profile, shape: u8) {
     let mut at = 12;
     for (i, &id) in profile.tags.iter().enumerate() {
         let outer_of_two = i == 0 && profile.tags.len() == MAX_TAGS;
-        put(bytes, at, if outer_of_two { ETHERTYPE_STAG } else { ETHERTYPE_CTAG });
+        put(bytes, at, if outer_of_two { EtherType::SERVICE_VLAN.0 } else { EtherType::VLAN.0 });
         put(bytes, at + 2, id);
         at += 4;
     }
-    put(bytes, at, if shape & shape::V6 == 0 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 });
+    put(bytes, at, if shape & shape::V6 == 0 { EtherType::IPV4.0 } else { EtherType::IPV6.0 });
 }
 
 /// Families agree (`shape_of`), so an IPv4 address never meets this.

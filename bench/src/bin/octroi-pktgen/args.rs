@@ -15,7 +15,7 @@ use octroi_bench::{
         book::Book,
         pace::{Pace, Rate},
         plan::Plan,
-        profile::{Mac, Order, Profile, Transport},
+        profile::{Mac, Order, Profile, Transport, parse_mac},
         reader::Reader,
         size::Mix,
         span::{AddrSpan, PortSpan},
@@ -39,10 +39,10 @@ pub(crate) struct Traffic {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Destination Ethernet address; needed to send by an interface.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_mac)]
     dst_mac: Option<Mac>,
     /// Source Ethernet address; the interface's own if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_mac)]
     src_mac: Option<Mac>,
     /// Destination addresses: one, first-last, or a prefix.
     #[arg(long, default_value = "198.19.0.1")]

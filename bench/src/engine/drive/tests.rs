@@ -172,8 +172,7 @@ fn latency_of_a_wire_that_cannot_keep_up_grows() {
     let mut wire = Slow::new(plan, 0, 64);
     // Two looks a frame: half the rate comes back, and the schedule does not wait.
     let job = Job { frames: Some(1000), ..Job::lasting(MAX_DURATION_NS, per_second(1e6)) };
-    let (sent, received) =
-        echo(&mut wire, &mut book, &job, &ticking(US), &mut |_| {}).expect("never gone");
+    let (sent, received) = echo(&mut wire, &mut book, &job, &ticking(US), &mut |_| {}).expect("never gone");
     let outcome = book.outcome(Some(sent.sent));
     assert_eq!((outcome.lost, outcome.latency.count), (0, 1000));
     assert!(900 * US <= outcome.latency.max_ns, "{:?}", outcome.latency);
