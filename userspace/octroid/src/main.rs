@@ -95,9 +95,11 @@ impl Arguments {
             return self.clean();
         }
         let settings = config::load(&self.config, &self.overrides())?;
+        // Opened first: once something is attached, nothing may end the daemon but going down in order.
+        let ready = self.ready_fd.map(open_ready).transpose()?;
         let daemon = start::start(settings, &self.options())?;
-        if let Some(number) = self.ready_fd {
-            tell_ready(number)?;
+        if let Some(pipe) = ready {
+            tell_ready(pipe);
         }
         daemon.run()?;
         Ok(ExitCode::SUCCESS)
@@ -166,11 +168,17 @@ impl Arguments {
 
 /// The descriptor is opened anew through `/proc`, which safe code can; then the inherited one is closed, so that whoever
 /// reads the pipe sees its end.
-fn tell_ready(number: i32) -> Result<()> {
+fn open_ready(number: i32) -> Result<File> {
     let path = format!("/proc/self/fd/{number}");
-    let mut pipe = File::options().write(true).open(&path).with_context(|| format!("--ready-fd {number}"))?;
+    let pipe = File::options().write(true).open(&path).with_context(|| format!("--ready-fd {number}"))?;
     nix::unistd::close(number).context("--ready-fd")?;
-    pipe.write_all(b"ready\n").context("--ready-fd")
+    Ok(pipe)
+}
+
+fn tell_ready(mut pipe: File) {
+    if let Err(error) = pipe.write_all(b"ready\n") {
+        tracing::warn!(%error, "nobody waits for this daemon any more");
+    }
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

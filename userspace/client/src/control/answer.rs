@@ -82,9 +82,12 @@ pub struct TargetRow {
     pub port: u16,
     /// What becomes of its packets while no daemon runs.
     pub on_crash: OnCrash,
-    /// The addresses that steer to it now.
+    /// The addresses that steer to it now, the first [`MAX_LISTED_ADDRS`] of them.
     pub addrs: Vec<IpAddr>,
 }
+
+/// Most addresses in a [`TargetRow`]: a host may have thousands, and a row must fit a datagram.
+pub const MAX_LISTED_ADDRS: usize = 64;
 
 /// One counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use abi::steer::SteerKey;
 use anyhow::Result;
 use client::control::{
-    answer::TargetRow,
+    answer::{MAX_LISTED_ADDRS, TargetRow},
     refusal::{Code, Refusal},
     request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind},
 };
@@ -153,7 +153,7 @@ fn row(id: TupleId, registration: &Registration, addrs: Vec<IpAddr>) -> TargetRo
             registry::OnCrash::Drop => OnCrash::Drop,
             registry::OnCrash::Pass => OnCrash::Pass,
         },
-        addrs,
+        addrs: addrs.into_iter().take(MAX_LISTED_ADDRS).collect(),
     }
 }
 
