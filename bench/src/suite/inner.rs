@@ -1,5 +1,5 @@
 //! Rows without a kernel: `memory_64`, engines on a port of nothing but memory, and `contexts_*`, lanes against one.
-use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Instant};
+use std::{convert::Infallible, net::Ipv4Addr, panic::resume_unwind, sync::Arc, thread, time::Instant};
 
 use abi::port::PortConfig;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,7 +21,7 @@ use multistack::{
     tuple::{Address, Proto, Tuple},
 };
 
-use super::stage::{SINK, plan_between};
+use super::stage::{SINK, first_frame, plan_between};
 use crate::{
     contexts::{LANES, World},
     engine::clock::pin,
@@ -45,11 +45,17 @@ const CALLER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 2];
 const CALLER_MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 1];
 
-/// Measures all rows.
+/// Measures all rows, on a thread of their own: who is pinned cannot give his children another core.
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
-    pin(super::stage::ENGINE_CORE)?;
-    memory(runs, rows)?;
-    contexts(runs, rows)
+    let measured = thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            pin(super::stage::ENGINE_CORE)?;
+            memory(runs, rows)?;
+            contexts(runs, rows)
+        });
+        pinned.join()
+    });
+    measured.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn memory(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
@@ -74,7 +80,7 @@ fn sunk() -> Result<f64> {
     registry.add(sink)?.carry_out(kept)?;
     let mirror = Arc::clone(registry.mirror());
     let config = PortConfig { mac: HOST_MAC, ..PortConfig::default() };
-    let bytes = plan_between(CALLER_MAC, HOST_MAC, CALLER.into(), HOST.into(), SINK)?.template();
+    let bytes = first_frame(&plan_between(CALLER_MAC, HOST_MAC, CALLER.into(), HOST.into(), SINK)?);
     let Outcome::Redirect { meta, .. } = steer(&bytes, &config, &*mirror) else {
         bail!("the packet is not steered")
     };

@@ -9,7 +9,7 @@ use abi::{
 use anyhow::{Result, ensure};
 use xsk::bpf::{Input, Instance, Lab, Verdict};
 
-use super::stage::{SINK, plan_between};
+use super::stage::{SINK, first_frame, plan_between};
 use crate::report::bench::{Better, Row};
 
 /// Packets of one run.
@@ -20,7 +20,7 @@ const AIM_NS: f64 = 60.0;
 /// Measures the row.
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let (here, there) = ([2, 0, 0, 0, 0x77, 2], [2, 0, 0, 0, 0x77, 1]);
-    let frame = plan_between(there, here, [10, 77, 0, 1].into(), [10, 77, 0, 2].into(), SINK)?.template();
+    let frame = first_frame(&plan_between(there, here, [10, 77, 0, 1].into(), [10, 77, 0, 2].into(), SINK)?);
     let instance = Instance::unpinned()?;
     let loaded = instance.load(PortConfig { mac: here, ..PortConfig::default() })?;
     let lab = Lab::load()?;

@@ -13,6 +13,7 @@ use std::{
 
 use abi::{
     pins::LAB_FLOOR,
+    pktgen::Cursor,
     port::PortConfig,
     steer::{SteerKey, Target, builtin, kind},
 };
@@ -81,6 +82,14 @@ pub(super) fn plan_between(from: [u8; 6], to: [u8; 6], src: IpAddr, dst: IpAddr,
         mix: Mix::Fixed(FrameSize::new(64)?),
         seed: 1,
     })?)
+}
+
+/// The first frame of a plan, complete with lengths and checksums.
+pub(super) fn first_frame(plan: &Plan) -> Vec<u8> {
+    let mut frame = vec![0; plan.longest()];
+    let len = plan.next(&mut Cursor::starting(0), 0, &mut frame);
+    frame.truncate(len);
+    frame
 }
 
 /// Sends for one run as fast as the kernel makes frames.
