@@ -35,9 +35,9 @@ fn b03_twin_and_oracle_agree_on_the_corpus_and_it_reaches_every_rule() -> Result
 
 #[test]
 fn b03_the_xdp_object_agrees_on_the_corpus() -> Result<()> {
-    let Some(_lab) = lab::require("b03_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
     let corpus = corpus::all(Seed::get())?;
     for setting in settings() {
+        let Some(_lab) = lab::require("b03_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
         let xdp = Xdp::load(setting.clone())?;
         for sample in corpus.iter().filter(|sample| Xdp::takes(&sample.frame)) {
             let others = twin_and_oracle(sample, &setting)?;
@@ -51,9 +51,9 @@ fn b03_the_xdp_object_agrees_on_the_corpus() -> Result<()> {
 #[test]
 fn b03_a_veth_agrees_on_the_corpus() -> Result<()> {
     let needs = [Need::Netns, Need::RawSockets, Need::Bpf, Need::AfXdp];
-    let Some(_lab) = lab::require("b03_veth", &needs)? else { return Ok(()) };
     let corpus = corpus::all(Seed::get())?;
     for setting in settings() {
+        let Some(_lab) = lab::require("b03_veth", &needs)? else { return Ok(()) };
         let mut veth = wire_judge::Veth::new(setting.clone())?;
         for sample in corpus.iter().filter(|sample| wire_judge::Veth::takes(&sample.frame)) {
             let others = twin_and_oracle(sample, &setting)?;

@@ -33,8 +33,9 @@ fn b04_twin_and_oracle_agree_on_every_cut() -> Result<()> {
 
 #[test]
 fn b04_the_xdp_object_agrees_on_every_cut() -> Result<()> {
-    let Some(_lab) = lab::require("b04_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
     for setting in settings() {
+        // Once per setting: the watch over a hanging test begins anew with each.
+        let Some(_lab) = lab::require("b04_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
         let xdp = Xdp::load(setting.clone())?;
         for sample in corpus::all(Seed::get())? {
             let judged =

@@ -121,8 +121,8 @@ const CHUNK: usize = 250;
 
 #[test]
 fn b06_the_xdp_object_agrees_on_tags_whole_and_cut() -> Result<()> {
-    let Some(_lab) = lab::require("b06_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
     for setting in settings() {
+        let Some(_lab) = lab::require("b06_xdp", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
         let mut judged = Vec::new();
         for_each_frame(|sample, tags, _| {
             // From inside the first tag to inside the network header, and the whole.

@@ -188,4 +188,28 @@ mod tests {
         assert_eq!(parse_kernel("linux"), None);
         assert!(parse_kernel("6.2") < parse_kernel("6.18"));
     }
+
+    /// Runs one test of this program without any capability, as a user without privilege would.
+    fn without_capabilities(skips: &std::path::Path, in_ci: &str) -> Result<std::process::Output> {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(std::env::current_exe()?);
+        command.args(["--exact", "lab::veth::tests::lab_a_pair_is_silent_and_has_its_queues_at_both_ends"]);
+        Ok(command.env("OCTROI_SKIPS", skips).env("OCTROI_CAPS", in_ci).output()?)
+    }
+
+    #[test]
+    fn lab_without_capabilities_a_test_is_skipped_on_record_and_fails_in_ci() -> Result<()> {
+        let Some(_lab) = require("lab_skip", &[Need::Netns])? else { return Ok(()) };
+        let directory = tempfile::tempdir()?;
+        let skips = directory.path().join("skips");
+        let skipped = without_capabilities(&skips, "0")?;
+        assert!(skipped.status.success(), "{}", String::from_utf8_lossy(&skipped.stdout));
+        let record = fs::read_to_string(&skips)?;
+        assert_eq!(record, "lab_pair\tNetns needs CAP_SYS_ADMIN, CAP_NET_ADMIN\n");
+        let failed = without_capabilities(&skips, "1")?;
+        let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+        assert!(!failed.status.success() && said.contains("lab_pair may not be skipped"), "{said}");
+        assert_eq!(fs::read_to_string(&skips)?, record, "a failure is no skip");
+        Ok(())
+    }
 }

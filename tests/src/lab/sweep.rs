@@ -54,3 +54,23 @@ fn kill_daemons(is_ours: &dyn Fn(&str) -> bool) {
 fn names(directory: &Path) -> impl Iterator<Item = String> {
     fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{self, Need, command, netns::Netns};
+
+    #[test]
+    fn lab_what_a_dead_process_left_is_removed_and_nothing_else() -> anyhow::Result<()> {
+        let Some(_lab) = lab::require("lab_sweep", &[Need::Netns])? else { return Ok(()) };
+        // No process can have this number: it is above `pid_max`.
+        let orphan = "lab999999999-0-orphan";
+        command::run(&format!("ip netns add {orphan}"))?;
+        let living = Netns::new("living")?;
+        sweep(&name::is_orphan);
+        let left: Vec<_> = names(Path::new(netns::DIRECTORY)).collect();
+        assert!(!left.iter().any(|name| name == orphan), "{left:?}");
+        assert!(left.iter().any(|name| name == living.name()), "{left:?}");
+        Ok(())
+    }
+}

@@ -19,6 +19,7 @@ mod road;
 mod road_layouts;
 mod road_shows;
 mod road_targets;
+mod road_upgrade;
 
 use octroi_tests::lab::Need;
 

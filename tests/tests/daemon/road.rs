@@ -30,11 +30,15 @@ fn road_an_echo_returns_frames_of_every_size() -> Result<()> {
     let Some(_lab) = lab::require("road_an_echo_returns_frames_of_every_size", NEEDS)? else { return Ok(()) };
     let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
     let tap = Tap::open(&served.pair.peer)?;
-    let sizes = (V4_HEADERS + STAMP..128).chain([508, 1020, 1276, 1513, 1514]);
-    for size in sizes {
+    let before = served.drain()?;
+    let (mut frames, mut bytes) = (0, 0);
+    for size in (V4_HEADERS + STAMP..128).chain([508, 1020, 1276, 1513, 1514]) {
         let load = served.load(ECHO, 1, size - V4_HEADERS);
-        served.echoes(&load, &tap, 0, 10).with_context(|| format!("frames of {size} bytes"))?;
+        assert_eq!(load.echo(&tap, 10)?, Tally::whole(10), "frames of {size} bytes");
+        frames += 10;
+        bytes += 10 * size as u64;
     }
+    served.drain()?.moved(&before, &echoed(frames, bytes))?;
     served.finish()
 }
 

@@ -1,8 +1,11 @@
 //! What the road shows of itself: the command line, JSON and Prometheus are three views of one registry.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use client::control::answer::StatRow;
+use client::control::{
+    answer::{DoctorRow, Health, StatRow},
+    status::{QueueRow, Status},
+};
 use octroi_tests::lab::{self, Config, PairOptions, Served, Tap, config::ECHO};
 
 use crate::NEEDS;
@@ -48,4 +51,44 @@ fn parse_prometheus(text: &str) -> Result<Samples> {
             Ok((name.replace("_total", "").trim_end_matches("{}").to_owned(), value.parse()?))
         })
         .collect()
+}
+
+#[test]
+fn road_status_is_the_same_by_every_way() -> Result<()> {
+    let Some(_lab) = lab::require("road_status_is_the_same_by_every_way", NEEDS)? else { return Ok(()) };
+    let mut served =
+        Served::new(PairOptions { queues: 2, ..PairOptions::default() }, &Config::echo_and_sink())?;
+    let tap = Tap::open(&served.pair.peer)?;
+    let load = served.load(ECHO, 4, 100);
+    served.echoes(&load, &tap, 0, 1000)?;
+    let asked = served.daemon.status()?;
+    let printed: Status = serde_json::from_str(&served.daemon.home().octroi(&["status", "--json"])?)?;
+    // What goes on while one looks is left out: time, and what the looking costs the engines.
+    assert_eq!(printed.head.books, asked.head.books);
+    assert_eq!((&printed.interfaces, &printed.targets), (&asked.interfaces, &asked.targets));
+    let queue = |row: &QueueRow| (row.interface.clone(), row.queue, row.engine, row.counters.clone());
+    assert_eq!(
+        printed.queues.iter().map(queue).collect::<Vec<_>>(),
+        asked.queues.iter().map(queue).collect::<Vec<_>>()
+    );
+    let books = &asked.head.books;
+    assert_eq!((books.rx, books.transmitted, books.unaccounted), (1000, 1000, 0));
+    served.finish()
+}
+
+#[test]
+fn road_doctor_finds_a_served_machine_well() -> Result<()> {
+    let Some(_lab) = lab::require("road_doctor_finds_a_served_machine_well", NEEDS)? else { return Ok(()) };
+    let served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
+    let rows: Vec<DoctorRow> = serde_json::from_str(&served.daemon.home().octroi(&["doctor", "--json"])?)?;
+    let ids: BTreeSet<_> = rows.iter().map(|row| (&row.id, &row.subject)).collect();
+    assert_eq!(ids.len(), rows.len(), "a check is shown twice: {rows:?}");
+    for row in &rows {
+        ensure!(row.status != Health::Fail, "{row:?}");
+        ensure!(
+            (row.status == Health::Ok) == row.fix.is_none(),
+            "a finding has a remedy, and only then: {row:?}"
+        );
+    }
+    served.finish()
 }

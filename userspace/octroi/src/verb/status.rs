@@ -60,8 +60,10 @@ fn interfaces(status: &Status) -> Table<7> {
             None => row.state.clone(),
         };
         let vlan: Vec<_> = row.vlan.iter().map(u16::to_string).collect();
+        let name =
+            row.device.as_ref().map_or_else(|| row.name.clone(), |device| format!("{} ({device})", row.name));
         table.row([
-            row.name.clone(),
+            name,
             state,
             row.mode.clone(),
             row.copy.clone(),

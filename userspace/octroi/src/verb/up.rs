@@ -12,10 +12,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use client::control::instance::InstanceName;
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     unistd,
 };
+use serde::Deserialize;
 
 use super::{Outcome, print};
 use crate::{cli::Global, daemon};
@@ -46,13 +48,21 @@ pub(crate) struct Up {
     no_pin: bool,
 }
 
+/// What `octroid --check --json` says.
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    instance: Option<InstanceName>,
+    shown: Option<String>,
+}
+
 impl Up {
     /// Starts the daemon and waits.
     ///
     /// # Errors
     /// If it runs already, cannot be started, or does not get ready.
     pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
-        let instance = global.instance();
+        let instance = self.instance(global)?;
+        let global = &Global { instance: Some(instance.clone()), ..global.clone() };
         if let Some(mut running) = daemon::try_connect(global)? {
             let pid = running.status()?.head.pid;
             bail!(
@@ -77,7 +87,26 @@ impl Up {
         bail!("octroid {what}\n{}", said.trim_end());
     }
 
-    /// The daemon in a session of its own, so that closing this terminal does not end it.
+    /// The instance that was named, else the one that the configuration names.
+    ///
+    /// Only `octroid` reads configurations, so it is asked; a mistake is then shown before anything is started.
+    fn instance(&self, global: &Global) -> Result<InstanceName> {
+        if let Some(named) = &global.instance {
+            return Ok(named.clone());
+        }
+        let mut command = daemon::program()?;
+        command.arg("--check").arg(&self.config).arg("--json");
+        if let Some(iface) = &self.iface {
+            command.arg("--iface").arg(iface);
+        }
+        let output = command.output().context("octroid --check")?;
+        let verdict: Verdict = serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("octroid --check: {}", String::from_utf8_lossy(&output.stderr).trim())
+        })?;
+        verdict.instance.with_context(|| verdict.shown.unwrap_or_default())
+    }
+
+    /// The daemon in a process group of its own, so that a Ctrl-C here does not end it.
     fn command(&self, global: &Global, ready: &OwnedFd) -> Result<Command> {
         let mut command = daemon::program()?;
         command.arg("--config").arg(&self.config).arg("--instance").arg(global.instance().as_str());

@@ -68,6 +68,9 @@ pub struct Verdict {
     /// What was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// All of it as people are shown it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
 }
 
 impl Verdict {
@@ -82,6 +85,7 @@ impl Verdict {
             line: mistake.and_then(Mistake::line),
             key: mistake.map(|m| m.key.clone()),
             message: mistake.map(|m| m.message.clone()),
+            shown: mistake.map(ToString::to_string),
         }
     }
 }
