@@ -6,7 +6,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`steer`] | frame → target or the reason it is the OS stack's: the twin of the XDP program |
-//! | [`tuple`] | what can be owned |
+//! | [`mod@tuple`] | what can be owned |
 //! | [`registry`] | who owns it; every change as ordered [`step`]s, done whole or undone |
 //! | [`mirror`] | what workers know of the registry: an immutable picture |
 //! | [`slots`] | numbers that lead a packet to its owner, never to the owner's successor |
