@@ -14,8 +14,9 @@ use super::{Case, fail, ok, softirq, warn};
 use crate::config::settings::Settings;
 
 /// Numbers of `linux/capability.h`, and what each is needed for.
-const CAPABILITIES: [(&str, &str, u32, &str); 4] = [
+const CAPABILITIES: [(&str, &str, u32, &str); 5] = [
     ("priv.cap_bpf", "CAP_BPF", 39, "load programs and maps"),
+    ("priv.cap_perfmon", "CAP_PERFMON", 38, "load programs with offsets that depend on the packet"),
     ("priv.cap_net_admin", "CAP_NET_ADMIN", 12, "attach them"),
     ("priv.cap_net_raw", "CAP_NET_RAW", 13, "open AF_XDP sockets"),
     ("priv.cap_ipc_lock", "CAP_IPC_LOCK", 14, "lock packet memory beyond RLIMIT_MEMLOCK"),

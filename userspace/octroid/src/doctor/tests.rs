@@ -78,6 +78,7 @@ fn ids_are_those_of_the_table() {
         "priv.cap_ipc_lock",
         "priv.cap_net_admin",
         "priv.cap_net_raw",
+        "priv.cap_perfmon",
         "queues.active",
     ];
     assert_eq!(ids, BTreeSet::from(expected));
