@@ -2,7 +2,11 @@
 //!
 //! A worker asks two things. With metadata: does this packet's target still exist? That is one array load. Without:
 //! whose is this tuple? That is [`crate::steer::steer`] over [`Table`]. A mirror decides nothing and never changes.
+//!
+//! A picture shares with its successor what stayed the same. The keys lie in many small maps, so that a change copies
+//! the few it meets and not the whole table: else registering `n` tuples one by one would copy `n²` keys.
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use abi::rxmeta::RxMeta;
 use abi::steer::{SteerKey, Target, kind};
@@ -10,47 +14,62 @@ use abi::steer::{SteerKey, Target, kind};
 use crate::slots::TupleId;
 use crate::steer::Table;
 
+/// Maps that the keys are spread over, a power of two: of the most keys there can be, each has 256.
+const SHARDS: usize = 256;
+
 /// A picture of the registry at one moment.
 ///
 /// # Invariants
-/// Every target in the table is current: a key is never there without its registration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Every target in the table is current: a key is never there without its registration. A key lies in its own
+/// [`shard`], whatever the order in which it came, so that equal pictures lie equally.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    targets: HashMap<SteerKey, Target>,
+    shards: [Arc<HashMap<SteerKey, Target>>; SHARDS],
+    keys: usize,
     live: Box<[Option<Live>]>,
 }
 
 /// The registration that holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Live {
-    builtin: u16,
-    tuple: TupleId,
+pub(crate) struct Live {
+    pub(crate) builtin: u16,
+    pub(crate) tuple: TupleId,
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self::empty(0)
+    }
 }
 
 impl Mirror {
     /// An empty picture of a registry with this many slots.
     pub(crate) fn empty(slots: usize) -> Self {
-        Self { targets: HashMap::new(), live: vec![None; slots].into() }
+        let shard = Arc::new(HashMap::new());
+        let shards = std::array::from_fn(|_| Arc::clone(&shard));
+        Self { shards, keys: 0, live: vec![None; slots].into() }
     }
 
     /// Adds a registration.
-    pub(crate) fn insert(&mut self, tuple: TupleId, builtin: u16) {
-        self.live[tuple.slot()] = Some(Live { builtin, tuple });
+    pub(crate) fn insert(&mut self, live: Live) {
+        self.live[live.tuple.slot()] = Some(live);
+    }
+
+    /// Takes a registration away whose keys are gone.
+    pub(crate) fn remove(&mut self, tuple: TupleId) {
+        self.live[tuple.slot()] = None;
     }
 
     /// Adds a key of a registration that is there.
     pub(crate) fn insert_key(&mut self, key: SteerKey, target: Target) {
-        self.targets.insert(key, target);
+        let before = Arc::make_mut(&mut self.shards[shard(&key)]).insert(key, target);
+        self.keys += usize::from(before.is_none());
     }
 
-    /// This picture and all of `other` that it does not contradict.
-    pub(crate) fn union(&self, other: &Self) -> Self {
-        let mut both = self.clone();
-        both.targets.extend(&other.targets);
-        for (mine, theirs) in both.live.iter_mut().zip(&other.live) {
-            *mine = mine.or(*theirs);
-        }
-        both
+    /// Takes a key away.
+    pub(crate) fn remove_key(&mut self, key: &SteerKey) {
+        let before = Arc::make_mut(&mut self.shards[shard(key)]).remove(key);
+        self.keys -= usize::from(before.is_some());
     }
 
     /// The registration that a packet's metadata names, if it still exists; else the packet is stale.
@@ -69,19 +88,19 @@ impl Mirror {
 
     /// Keys and targets, in no order: what the steering map holds once all steps are done.
     pub fn iter(&self) -> impl Iterator<Item = (&SteerKey, &Target)> {
-        self.targets.iter()
+        self.shards.iter().flat_map(|shard| shard.iter())
     }
 
     /// How many keys there are.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.targets.len()
+    pub const fn len(&self) -> usize {
+        self.keys
     }
 
     /// Whether no key is there.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.keys == 0
     }
 
     #[inline]
@@ -94,6 +113,67 @@ impl Mirror {
 
 impl Table for Mirror {
     fn get(&self, key: &SteerKey) -> Option<Target> {
-        self.targets.get(key).copied()
+        self.shards[shard(key)].get(key).copied()
+    }
+}
+
+/// Where a key lies: the upper bits of a product (Knuth's multiplicative hashing), which neighbouring addresses and
+/// ports all move. Whoever registers keys that meet in one shard makes registering slower, and nothing else.
+fn shard(key: &SteerKey) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let addr = u128::from_be_bytes(key.addr);
+    let [port, proto] = [u64::from(u16::from_be_bytes(key.port)), u64::from(key.proto)];
+    let folded = (addr >> 64) as u64 ^ addr as u64 ^ port << 40 ^ proto << 56;
+    (folded.wrapping_mul(GOLDEN) >> (u64::BITS - SHARDS.ilog2())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target { kind: kind::BUILTIN, flags: 0, id: 0, generation: 0, aux: 0 };
+
+    fn key(n: u32) -> SteerKey {
+        SteerKey::v4(17, (0x0a00_0000 + n).to_be_bytes(), 7)
+    }
+
+    #[test]
+    fn a_key_more_or_less_copies_one_shard() {
+        let mut before = Mirror::empty(1);
+        (0..4096).for_each(|n| before.insert_key(key(n), TARGET));
+        for change in
+            [|m: &mut Mirror| m.insert_key(key(5000), TARGET), |m: &mut Mirror| m.remove_key(&key(7))]
+        {
+            let mut after = before.clone();
+            change(&mut after);
+            let shared = before.shards.iter().zip(&after.shards).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+            assert_eq!(shared, SHARDS - 1);
+            assert_eq!(after.len().abs_diff(before.len()), 1);
+            assert_eq!(after.iter().count(), after.len());
+        }
+    }
+
+    #[test]
+    fn keys_are_spread_over_the_shards() {
+        type Key = fn(u32) -> SteerKey;
+        let ports: Key = |n| SteerKey::v4(17, [192, 0, 2, 1], n as u16);
+        let v6: Key = |n| SteerKey::v6(6, (0x2001_0db8_u128 << 96 | u128::from(n)).to_be_bytes(), 443);
+        for keys in [key as Key, ports, v6] {
+            let mut load = [0; SHARDS];
+            (0..65_536).for_each(|n| load[shard(&keys(n))] += 1);
+            assert!(load.iter().all(|&n| (128..=512).contains(&n)), "{load:?}");
+        }
+    }
+
+    #[test]
+    fn pictures_are_equal_whatever_led_to_them() {
+        let (mut one, mut other) = (Mirror::empty(4), Mirror::empty(4));
+        (0..100).for_each(|n| one.insert_key(key(n), TARGET));
+        (0..200).rev().for_each(|n| other.insert_key(key(n), TARGET));
+        assert_ne!(one, other);
+        (100..200).for_each(|n| other.remove_key(&key(n)));
+        assert_eq!(one, other);
+        other.insert_key(key(1), TARGET);
+        assert_eq!(one.len(), other.len(), "the same key again is no other");
     }
 }

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use abi::steer::{Target, builtin, kind, target_flag};
+use abi::steer::{SteerKey, Target, builtin, kind, target_flag};
 
-use crate::mirror::Mirror;
+use crate::mirror::{Live, Mirror};
 use crate::refusal::{Refusal, Resource};
 use crate::slots::{MAX_SLOTS, Slots, TupleId};
-use crate::step::plan;
+use crate::step::{Delta, plan};
 use crate::tuple::{Address, Tuple, registrable};
 
 use change::Spent;
@@ -90,6 +90,16 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Its keys at these addresses, none while its own is away, and the target of each.
+    fn keys<'a>(
+        &self,
+        id: TupleId,
+        addresses: &'a BTreeSet<IpAddr>,
+    ) -> impl Iterator<Item = (SteerKey, Target)> + use<'a> {
+        let (tuple, target) = (self.tuple, self.target(id));
+        tuple.addresses(addresses).map(move |addr| (tuple.key_at(addr), target))
+    }
+
     fn target(&self, id: TupleId) -> Target {
         let flags = match self.on_crash {
             OnCrash::Drop => 0,
@@ -113,31 +123,79 @@ pub struct Registry {
     mirror: Arc<Mirror>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct State {
     addresses: BTreeSet<IpAddr>,
     registrations: BTreeMap<TupleId, Registration>,
+    /// The same by tuple: all of one protocol and port side by side, `any` first.
+    owners: BTreeMap<Tuple, TupleId>,
 }
 
 impl State {
-    /// The addresses at which a tuple has a key now: none while its address is away.
-    fn addresses_of<'s>(&'s self, tuple: &'s Tuple) -> impl Iterator<Item = IpAddr> + 's {
-        let wanted = tuple.addr();
-        self.addresses.iter().copied().filter(move |&a| wanted == Address::Any || wanted == Address::Is(a))
-    }
-
-    fn mirror(&self, limits: &Limits) -> Result<Mirror, Refusal> {
-        let given = self.registrations.values().map(|r| self.addresses_of(&r.tuple).count()).sum();
-        within(Resource::Tuples, given, limits.tuples)?;
-        let mut mirror = Mirror::empty(limits.slots);
-        for (&id, registration) in &self.registrations {
-            mirror.insert(id, registration.builtin.id());
-            for addr in self.addresses_of(&registration.tuple) {
-                mirror.insert_key(registration.tuple.key_at(addr), registration.target(id));
+    /// Who owns the tuple or a part of it; of several, the one with the smallest number.
+    fn owner(&self, tuple: &Tuple) -> Option<TupleId> {
+        let any = tuple.at_any();
+        match tuple.addr() {
+            Address::Is(_) => self.owners.get(&any).or_else(|| self.owners.get(tuple)).copied(),
+            Address::Any => {
+                let met = self.owners.range(any..).take_while(|(owned, _)| owned.meets(&any));
+                met.map(|(_, &id)| id).min()
             }
         }
-        Ok(mirror)
     }
+
+    /// How many keys all registrations have at these addresses.
+    fn keys_at(&self, addresses: &BTreeSet<IpAddr>) -> usize {
+        let keys = |r: &Registration| match r.tuple.addr() {
+            Address::Any => addresses.len(),
+            Address::Is(addr) => usize::from(addresses.contains(&addr)),
+        };
+        self.registrations.values().map(keys).sum()
+    }
+
+    /// What becomes of the mirror by this edit.
+    fn delta(&self, edit: &Edit) -> Delta {
+        match edit {
+            Edit::Add(id, registration) => Delta {
+                comes: Some(Live { builtin: registration.builtin.id(), tuple: *id }),
+                puts: registration.keys(*id, &self.addresses).collect(),
+                ..Delta::default()
+            },
+            Edit::Remove(id, registration) => Delta {
+                goes: Some(*id),
+                dels: registration.keys(*id, &self.addresses).collect(),
+                ..Delta::default()
+            },
+            Edit::Addresses(addresses) => {
+                let come = addresses.difference(&self.addresses).copied().collect();
+                let gone = self.addresses.difference(addresses).copied().collect();
+                let keys = |at| self.registrations.iter().flat_map(move |(&id, r)| r.keys(id, at)).collect();
+                Delta { puts: keys(&come), dels: keys(&gone), ..Delta::default() }
+            }
+        }
+    }
+
+    fn apply(&mut self, edit: &Edit) {
+        match edit {
+            Edit::Add(id, registration) => {
+                self.registrations.insert(*id, *registration);
+                self.owners.insert(registration.tuple, *id);
+            }
+            Edit::Remove(id, registration) => {
+                self.registrations.remove(id);
+                self.owners.remove(&registration.tuple);
+            }
+            Edit::Addresses(addresses) => self.addresses.clone_from(addresses),
+        }
+    }
+}
+
+/// What a change does to the state, once its steps are done.
+#[derive(Debug)]
+enum Edit {
+    Add(TupleId, Registration),
+    Remove(TupleId, Registration),
+    Addresses(BTreeSet<IpAddr>),
 }
 
 impl Registry {
@@ -159,22 +217,20 @@ impl Registry {
     /// [`Refusal::Busy`], [`Refusal::NotLocal`], [`Refusal::NoSpace`].
     pub fn add(&mut self, registration: Registration) -> Result<Change<'_, TupleId>, Refusal> {
         let tuple = registration.tuple;
-        if let Some((&owner, _)) = self.state.registrations.iter().find(|(_, r)| r.tuple.meets(&tuple)) {
+        if let Some(owner) = self.state.owner(&tuple) {
             return Err(Refusal::Busy(owner));
         }
-        if let Address::Is(addr) = tuple.addr()
-            && !self.state.addresses.contains(&addr)
-        {
+        let keys = tuple.addresses(&self.state.addresses).count();
+        if keys == 0 && tuple.addr() != Address::Any {
             return Err(Refusal::NotLocal);
         }
         let given = self.state.registrations.len() + 1;
         within(Resource::Slots, given, self.limits.slots)?;
+        within(Resource::Tuples, self.mirror.len() + keys, self.limits.tuples)?;
         let full = Refusal::NoSpace { resource: Resource::Slots, given, limit: self.limits.slots };
         let id = self.slots.take().ok_or(full)?;
-        let mut state = self.state.clone();
-        state.registrations.insert(id, registration);
         let spent = Spent { on_success: None, on_failure: Some(id) };
-        self.change(state, spent, id)
+        Ok(self.change(Edit::Add(id, registration), spent, id))
     }
 
     /// Releases a registration.
@@ -182,10 +238,9 @@ impl Registry {
     /// # Errors
     /// [`Refusal::NoSuch`]: nothing has this number, or no longer.
     pub fn remove(&mut self, id: TupleId) -> Result<Change<'_, Registration>, Refusal> {
-        let mut state = self.state.clone();
-        let registration = state.registrations.remove(&id).ok_or(Refusal::NoSuch)?;
+        let registration = *self.state.registrations.get(&id).ok_or(Refusal::NoSuch)?;
         let spent = Spent { on_success: Some(id), on_failure: None };
-        self.change(state, spent, registration)
+        Ok(self.change(Edit::Remove(id, registration), spent, registration))
     }
 
     /// Makes these the local addresses of the served interfaces; those that nobody may register are left out.
@@ -196,26 +251,23 @@ impl Registry {
     /// # Errors
     /// [`Refusal::NoSpace`]: the old addresses stay in force.
     pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<Change<'_, ()>, Refusal> {
-        let mut state = self.state.clone();
-        state.addresses = addresses.iter().copied().filter(|&addr| registrable(addr).is_ok()).collect();
-        within(Resource::Addresses, state.addresses.len(), self.limits.addresses)?;
-        self.change(state, Spent::default(), ())
+        let addresses: BTreeSet<IpAddr> =
+            addresses.iter().copied().filter(|&addr| registrable(addr).is_ok()).collect();
+        within(Resource::Addresses, addresses.len(), self.limits.addresses)?;
+        within(Resource::Tuples, self.state.keys_at(&addresses), self.limits.tuples)?;
+        Ok(self.change(Edit::Addresses(addresses), Spent::default(), ()))
     }
 
     /// The number of the registration with exactly this tuple.
     #[must_use]
     pub fn find(&self, tuple: &Tuple) -> Option<TupleId> {
-        self.state.registrations.iter().find(|(_, r)| r.tuple == *tuple).map(|(&id, _)| id)
+        self.state.owners.get(tuple).copied()
     }
 
     /// Every registration and the addresses at which it has a key now, by number.
     pub fn list(&self) -> impl Iterator<Item = (TupleId, &Registration, Vec<IpAddr>)> {
-        let row = |(&id, r): (&TupleId, _)| (id, r);
-        self.state
-            .registrations
-            .iter()
-            .map(row)
-            .map(|(id, r)| (id, r, self.state.addresses_of(&r.tuple).collect()))
+        let addresses = |r: &Registration| r.tuple.addresses(&self.state.addresses).collect();
+        self.state.registrations.iter().map(move |(&id, r)| (id, r, addresses(r)))
     }
 
     /// What the workers know now.
@@ -224,16 +276,9 @@ impl Registry {
         &self.mirror
     }
 
-    fn change<T>(&mut self, state: State, spent: Spent, value: T) -> Result<Change<'_, T>, Refusal> {
-        let mirror = match state.mirror(&self.limits) {
-            Ok(mirror) => Arc::new(mirror),
-            Err(refusal) => {
-                self.give_back(spent.on_failure);
-                return Err(refusal);
-            }
-        };
-        let plan = plan(&self.mirror, &mirror);
-        Ok(Change { registry: self, state, mirror, plan, spent, value })
+    fn change<T>(&mut self, edit: Edit, spent: Spent, value: T) -> Change<'_, T> {
+        let (mirror, plan) = plan(&self.mirror, self.state.delta(&edit));
+        Change { registry: self, edit, mirror, plan, spent, value }
     }
 
     fn give_back(&mut self, id: Option<TupleId>) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use abi::steer::{SteerKey, Target};
 
-use crate::mirror::Mirror;
+use crate::mirror::{Live, Mirror};
+use crate::slots::TupleId;
 
 /// One thing to do, complete in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,41 +35,62 @@ pub(crate) struct Planned {
     pub(crate) undo: Step,
 }
 
-/// The steps that lead from one picture of the registry to another.
-///
-/// Keys are added before keys are removed, so that an address that is replaced is never without its entry
-/// because of one that goes.
-pub(crate) fn plan(old: &Arc<Mirror>, new: &Arc<Mirror>) -> Vec<Planned> {
-    let puts = missing(new, old);
-    let dels = missing(old, new);
-    let between = if puts.is_empty() || dels.is_empty() { None } else { Some(Arc::new(old.union(new))) };
-    let first = match (&between, dels.is_empty()) {
-        (Some(union), _) => Some(union),
-        (None, true) => Some(new),
-        (None, false) => None,
-    };
-    let mut steps = Vec::new();
-    if let Some(mirror) = first {
-        steps.extend(publish(old, mirror));
-    }
-    steps.extend(puts.iter().map(|&(key, target)| Planned { step: put(key, target), undo: del(key) }));
-    steps.extend(dels.iter().map(|&(key, target)| Planned { step: del(key), undo: put(key, target) }));
-    steps.extend(publish(first.unwrap_or(old), new));
-    steps
+/// What is other in the next picture of the registry: all that a plan looks at, however large the pictures are.
+#[derive(Debug, Default)]
+pub(crate) struct Delta {
+    pub(crate) comes: Option<Live>,
+    pub(crate) goes: Option<TupleId>,
+    /// Keys that the old picture lacks.
+    pub(crate) puts: Vec<(SteerKey, Target)>,
+    /// Keys that the new picture lacks, with the targets that they had.
+    pub(crate) dels: Vec<(SteerKey, Target)>,
 }
 
-/// Entries of `a` that `b` lacks, in the order of their keys: the same change always has the same steps.
-fn missing(a: &Mirror, b: &Mirror) -> Vec<(SteerKey, Target)> {
-    use crate::steer::Table;
-    let mut found: Vec<_> = a.iter().filter(|(key, _)| b.get(key).is_none()).map(|(k, t)| (*k, *t)).collect();
-    found.sort_unstable_by_key(|(key, _)| *key);
-    found
+impl Delta {
+    /// `old` and what is new; `old` itself, if nothing is.
+    fn add_to(&self, old: &Arc<Mirror>) -> Arc<Mirror> {
+        if self.comes.is_none() && self.puts.is_empty() {
+            return Arc::clone(old);
+        }
+        let mut mirror = Mirror::clone(old);
+        self.comes.into_iter().for_each(|live| mirror.insert(live));
+        self.puts.iter().for_each(|&(key, target)| mirror.insert_key(key, target));
+        mirror.into()
+    }
+
+    /// `full` without what goes; `full` itself, if nothing does.
+    fn take_from(&self, full: &Arc<Mirror>) -> Arc<Mirror> {
+        if self.goes.is_none() && self.dels.is_empty() {
+            return Arc::clone(full);
+        }
+        let mut mirror = Mirror::clone(full);
+        self.dels.iter().for_each(|(key, _)| mirror.remove_key(key));
+        self.goes.into_iter().for_each(|tuple| mirror.remove(tuple));
+        mirror.into()
+    }
+}
+
+/// The picture of the registry that follows `old`, and the steps that lead there.
+///
+/// Keys are added before keys are removed, so that an address that is replaced is never without its entry
+/// because of one that goes. They are in order: the same change always has the same steps.
+pub(crate) fn plan(old: &Arc<Mirror>, mut delta: Delta) -> (Arc<Mirror>, Vec<Planned>) {
+    delta.puts.sort_unstable_by_key(|(key, _)| *key);
+    delta.dels.sort_unstable_by_key(|(key, _)| *key);
+    let full = delta.add_to(old);
+    let new = delta.take_from(&full);
+    let mut steps = Vec::with_capacity(2 + delta.puts.len() + delta.dels.len());
+    steps.extend(publish(old, &full));
+    steps.extend(delta.puts.iter().map(|&(key, target)| Planned { step: put(key, target), undo: del(key) }));
+    steps.extend(delta.dels.iter().map(|&(key, target)| Planned { step: del(key), undo: put(key, target) }));
+    steps.extend(publish(&full, &new));
+    (new, steps)
 }
 
 fn publish(from: &Arc<Mirror>, to: &Arc<Mirror>) -> Option<Planned> {
     let planned =
         || Planned { step: Step::PublishMirror(Arc::clone(to)), undo: Step::PublishMirror(Arc::clone(from)) };
-    (from != to).then(planned)
+    (!Arc::ptr_eq(from, to)).then(planned)
 }
 
 const fn put(key: SteerKey, target: Target) -> Step {

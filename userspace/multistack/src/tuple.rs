@@ -2,6 +2,7 @@
 //!
 //! A [`Tuple`] holds only what may be registered: it refuses protocols without ports, port 0 and every address
 //! that is not a unicast address of one host.
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -140,6 +141,23 @@ impl Tuple {
             (Address::Any, _) | (_, Address::Any) => true,
         };
         addr && self.proto == other.proto && self.port == other.port
+    }
+
+    /// The first of all tuples of this protocol and port, in their order.
+    pub(crate) const fn at_any(&self) -> Self {
+        Self { addr: Address::Any, ..*self }
+    }
+
+    /// Those of `addresses` that this tuple is about.
+    pub(crate) fn addresses<'a>(
+        &self,
+        addresses: &'a BTreeSet<IpAddr>,
+    ) -> impl Iterator<Item = IpAddr> + use<'a> {
+        let (all, one) = match self.addr {
+            Address::Any => (Some(addresses), None),
+            Address::Is(addr) => (None, addresses.get(&addr)),
+        };
+        all.into_iter().flatten().chain(one).copied()
     }
 
     /// The steering key of this tuple's protocol and port at `addr`.

@@ -3,7 +3,7 @@
 //! It borrows the registry, so that no second change can begin while one is under way.
 use std::sync::Arc;
 
-use super::{Registry, State};
+use super::{Edit, Registry};
 use crate::mirror::Mirror;
 use crate::slots::TupleId;
 use crate::step::{Planned, Step};
@@ -13,7 +13,7 @@ use crate::step::{Planned, Step};
 #[must_use = "a change that is not carried out does not happen"]
 pub struct Change<'r, T> {
     pub(super) registry: &'r mut Registry,
-    pub(super) state: State,
+    pub(super) edit: Edit,
     pub(super) mirror: Arc<Mirror>,
     pub(super) plan: Vec<Planned>,
     pub(super) spent: Spent,
@@ -62,7 +62,7 @@ impl<T: Copy> Change<'_, T> {
                 return Err(Failed { cause, stuck });
             }
         }
-        std::mem::swap(&mut self.registry.state, &mut self.state);
+        self.registry.state.apply(&self.edit);
         std::mem::swap(&mut self.registry.mirror, &mut self.mirror);
         self.spent.on_failure = None;
         self.registry.give_back(self.spent.on_success);
