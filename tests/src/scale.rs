@@ -1,7 +1,8 @@
 //! How often, and from which seed: the counts of every test that repeats itself, at both scales, in one place.
 //!
 //! `OCTROI_SCALE=deep` (what `cargo xtask test --deep` sets) chooses the second number. `OCTROI_SEED` replaces the seed,
-//! which every failure names; without it a test does the same each time.
+//! which every failure names; without it a test does the same each time. `cargo xtask test` hands the seed on to proptest,
+//! as `PROPTEST_RNG_SEED`; without one, proptest takes another at each run, and keeps the input of a test that fails.
 use std::fmt;
 
 /// How often a test does what it does.

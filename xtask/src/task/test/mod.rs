@@ -24,6 +24,10 @@ use crate::toolchain::Compiler;
 const CAPS: &str = "OCTROI_CAPS";
 /// Names the file where the lab notes what it could not run.
 const SKIPS: &str = "OCTROI_SKIPS";
+/// Where the randomness of our tests begins: a number, decimal or `0x…` (`tests/src/scale.rs` reads it).
+const SEED: &str = "OCTROI_SEED";
+/// The same for proptest, which reads decimal numbers only.
+const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
 /// The program that cargo puts before a test program: it lets libtest on a stable toolchain report times.
 const RUNNER: &str = "env RUSTC_BOOTSTRAP=1";
 
@@ -59,7 +63,7 @@ pub(crate) fn run(repo: &Repo, install: Install, scale: &Scale) -> Result<()> {
     let _ = std::fs::remove_file(repo.skips());
     let outcome = match &compiler {
         Some(compiler) => whole(repo, compiler, scale, &mut phases, &mut tally, &mut problems),
-        None => tested(&mut phases, "tests of the pure crates", cargo_test(repo), &mut tally, &mut problems),
+        None => pure_crates(repo, &mut phases, &mut tally, &mut problems),
     };
     if let Err(error) = outcome {
         problems.push(format!("{error:#}"));
@@ -73,6 +77,16 @@ pub(crate) fn run(repo: &Repo, install: Install, scale: &Scale) -> Result<()> {
 
 fn no_skips() -> bool {
     std::env::var_os(CAPS).is_some_and(|value| value == "1")
+}
+
+/// What can be tested with nothing but stable Rust: the workspace's default members.
+fn pure_crates(
+    repo: &Repo,
+    phases: &mut Phases,
+    tally: &mut Tally,
+    problems: &mut Vec<String>,
+) -> Result<()> {
+    tested(phases, "tests of the pure crates", cargo_test(repo)?, tally, problems)
 }
 
 /// Object, programs, tests, documentation tests, and the crates that must build without an operating system.
@@ -91,17 +105,17 @@ fn whole(
         command.current_dir(repo.root()).args(["build", "--workspace", "--bins", "--tests"]);
         child::run(&mut command)
     })?;
-    let mut command = cargo_test(repo);
+    let mut command = cargo_test(repo)?;
     command.args(["--workspace", "--tests"]);
     let ids = deep::configure(&mut command, scale);
     command.args(["--", "-Zunstable-options", "--report-time"]).args(ids);
     command.env(runner_variable(), RUNNER);
     tested(phases, "tests", command, tally, problems)?;
 
-    let mut command = cargo_test(repo);
+    let mut command = cargo_test(repo)?;
     command.args(["--workspace", "--doc"]);
     tested(phases, "documentation tests", command, tally, problems)?;
-    tested(phases, "interleavings, by loom", loom(repo, scale), tally, problems)?;
+    tested(phases, "interleavings, by loom", loom(repo, scale)?, tally, problems)?;
     if let Err(error) = phases.time("wasm32 and bpf builds", || pure::run(repo, compiler)) {
         problems.push(format!("{error:#}"));
     }
@@ -112,8 +126,8 @@ fn whole(
 }
 
 /// The rings and wake-ups, in every interleaving that the scale asks for.
-fn loom(repo: &Repo, scale: &Scale) -> Command {
-    let mut command = cargo_test(repo);
+fn loom(repo: &Repo, scale: &Scale) -> Result<Command> {
+    let mut command = cargo_test(repo)?;
     command.args(["-p", "ixp", "--lib"]).arg("--target-dir").arg(repo.loom_target());
     // A model of a few steps is explored in a second whatever the optimisation; compiling costs a minute more.
     command.args(["--config", r#"profile.dev.package."*".opt-level=0"#]).env("RUSTFLAGS", "--cfg loom");
@@ -121,14 +135,26 @@ fn loom(repo: &Repo, scale: &Scale) -> Command {
     if *scale == Scale::Run {
         command.env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS);
     }
-    command
+    Ok(command)
 }
 
-fn cargo_test(repo: &Repo) -> Command {
+fn cargo_test(repo: &Repo) -> Result<Command> {
     let mut command = child::cargo();
     command.current_dir(repo.root()).args(["test", "--no-fail-fast"]);
     command.env(SKIPS, repo.skips()).env("CARGO_TERM_COLOR", "never");
-    command
+    if let Ok(text) = std::env::var(SEED) {
+        command.env(PROPTEST_SEED, seed(&text)?.to_string());
+    }
+    Ok(command)
+}
+
+/// A seed that is no number is an error: a run that was meant to repeat another must not do something else.
+fn seed(text: &str) -> Result<u64> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.with_context(|| format!("{SEED}=\"{text}\" is no number"))
 }
 
 /// The variable by which cargo is told of a runner for this machine's own target.
@@ -224,6 +250,12 @@ mod tests {
     fn a_skip_is_not_a_pass() {
         assert_eq!(count_line(10, 0, 0), "10 passed, 0 failed");
         assert_eq!(count_line(10, 1, 3), "7 passed, 1 failed, 3 skipped");
+    }
+
+    #[test]
+    fn a_seed_is_read_as_the_tests_read_it() {
+        assert_eq!([seed("0x10").unwrap(), seed("10").unwrap()], [16, 10]);
+        assert_eq!(seed("ten").unwrap_err().to_string(), "OCTROI_SEED=\"ten\" is no number");
     }
 
     #[test]
