@@ -163,7 +163,27 @@ fn b08_a_foreign_frame_is_copied_and_goes_home() -> Result<()> {
     let mut port = Port::on(&pair.served, &QueueConfig { copies: 0, ..config(&pair.served)? })?;
     let foreign = other.frame(&frame(&pair, 0, 100)?)?;
     let foreign = port.tx.send(foreign).expect_err("no chunk for copies");
+    ensure!(!port.tx.fits(&foreign), "trying again would be for ever");
     other.recycle([foreign]);
+    port.balance()?;
+    other.balance()
+}
+
+#[test]
+fn b08_a_foreign_frame_longer_than_a_chunk_never_fits() -> Result<()> {
+    let Some(_lab) = lab::require("b08_a_foreign_frame_longer_than_a_chunk_never_fits", NEEDS)? else {
+        return Ok(());
+    };
+    let (pair, other_pair) = (Pair::new(PairOptions::default())?, Pair::new(PairOptions::default())?);
+    let mut port = Port::on(&pair.served, &QueueConfig { copies: 8, ..config(&pair.served)? })?;
+    let large = QueueConfig { chunk: 4096, ..config(&other_pair.served)? };
+    let mut other = Port::on(&other_pair.served, &large)?;
+    assert_eq!(other.rx.memory_bytes(), large.umem_bytes(), "what the engines account for");
+    let long = other.frame(&frame(&other_pair, 0, 3000)?)?;
+    let long = port.tx.send(long).expect_err("a chunk has 2048 bytes");
+    let short = other.frame(&frame(&other_pair, 0, 1000)?)?;
+    ensure!(!port.tx.fits(&long) && port.tx.fits(&short) && other.tx.fits(&long));
+    other.recycle([long, short]);
     port.balance()?;
     other.balance()
 }

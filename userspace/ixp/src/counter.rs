@@ -55,6 +55,8 @@ counters! {
     TxRingFull = "tx_ring_full", Dropped;
     /// A scratch ring between engines was full.
     ScratchRingFull = "scratch_ring_full", Dropped;
+    /// The port can never send it: it is longer than the port's frames, or foreign where none are copied.
+    TxUnfit = "tx_unfit", Dropped;
     /// The port went away with packets still to be sent.
     TxPortGone = "tx_port_gone", Dropped;
 }

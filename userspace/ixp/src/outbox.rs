@@ -47,6 +47,10 @@ impl<T: Transmit> Outbox<T> {
         } else {
             frame
         };
+        if !self.tx.fits(&frame) {
+            // In the backlog it would wait for ever, and all behind it.
+            return Err((frame, const { Loss::of(Counter::TxUnfit) }));
+        }
         if self.backlog.len() < self.limit {
             self.backlog.push_back(frame);
             return Ok(Sent::Waits);
@@ -162,5 +166,54 @@ mod tests {
         }
         far.collect(8, |packet| order.push(packet[0]));
         assert_eq!(order, [0, 1, 2, 3, 4]);
+    }
+
+    /// A sending half whose frames are short.
+    struct Narrow<T>(T);
+
+    impl<T: Transmit> Transmit for Narrow<T> {
+        fn id(&self) -> PortId {
+            self.0.id()
+        }
+
+        fn send(&mut self, frame: Frame) -> Result<(), Frame> {
+            if self.fits(&frame) { self.0.send(frame) } else { Err(frame) }
+        }
+
+        fn fits(&self, frame: &Frame) -> bool {
+            frame.len() <= 100
+        }
+
+        fn flush(&mut self) -> Result<(), PortError> {
+            self.0.flush()
+        }
+
+        fn pending(&self) -> usize {
+            self.0.pending()
+        }
+    }
+
+    #[test]
+    fn what_never_fits_is_dropped_and_holds_nobody_up() {
+        let options = Options { ring_slots: 2, ..Options::new(PortId::new(0)) };
+        let (port, mut far) = memory_port(options).expect("small");
+        let (mut rx, tx) = port.split();
+        let mut outbox = Outbox::new(Narrow(tx), 8);
+        let mut send = |outbox: &mut Outbox<_>, len: usize| {
+            let mut frame = rx.alloc().expect("free");
+            frame.set_len(len).expect("room");
+            outbox.send(frame).map_err(|(_, loss)| loss.counter())
+        };
+        // With room in the ring, and behind others that wait.
+        let fates = [100, 101, 100, 100, 101, 99].map(|len| send(&mut outbox, len));
+        let (taken, waits, unfit) = (Ok(Sent::Taken), Ok(Sent::Waits), Err(Counter::TxUnfit));
+        assert_eq!(fates, [taken, unfit, taken, waits, unfit, waits]);
+        let mut lengths = Vec::new();
+        while outbox.is_pending() {
+            far.collect(8, |packet| lengths.push(packet.len()));
+            outbox.flush(|_| {}).expect("there");
+        }
+        far.collect(8, |packet| lengths.push(packet.len()));
+        assert_eq!(lengths, [100, 100, 100, 99]);
     }
 }

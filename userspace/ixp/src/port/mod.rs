@@ -155,8 +155,14 @@ pub trait Transmit: Send + 'static {
     /// A frame of another port's UMEM is copied or refused, as the implementation documents.
     ///
     /// # Errors
-    /// The frame comes back if there is no room now: try again after [`Transmit::flush`].
+    /// The frame comes back if there is no room now: if it [`Transmit::fits`], try again after [`Transmit::flush`].
     fn send(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Whether there can ever be room for the frame: what does not fit is to be dropped, not tried again. Asked only
+    /// once [`Transmit::send`] has handed it back.
+    fn fits(&self, _frame: &Frame) -> bool {
+        true
+    }
 
     /// Kicks what was sent and passes completed frames to the receiving half. Once per batch; never blocks.
     ///

@@ -228,6 +228,10 @@ impl Receive for XskReceive {
         Some(self.socket())
     }
 
+    fn memory_bytes(&self) -> u64 {
+        self.descs.len() as u64 * u64::from(self.umem.geometry().chunk)
+    }
+
     fn losses(&self) -> RxLosses {
         if let Ok(now) = self.statistics() {
             self.statistics.set(now);

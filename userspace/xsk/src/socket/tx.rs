@@ -2,7 +2,8 @@
 //!
 //! A frame of this port's own UMEM is sent where it lies. A frame of another UMEM, or one whose data does not begin
 //! where frames of this port begin, is copied into a chunk that this half keeps for that; if all of these are on
-//! their way, the frame is handed back. A frame longer than a chunk of this port holds is always handed back.
+//! their way, the frame is handed back. A frame longer than a chunk of this port holds is always handed back: it never
+//! [`fits`](Transmit::fits).
 //!
 //! Nothing here waits: what the kernel does not take or give back now is looked at again in the next round.
 #![allow(unsafe_code, reason = "xsk-rs leaves to its caller what `ixp::frame` keeps: who owns which chunk")]
@@ -280,6 +281,11 @@ impl Transmit for XskTransmit {
         self.watch(reaped, later)
     }
 
+    /// Its own frames always; a copy's chunk must be there, and long enough.
+    fn fits(&self, frame: &Frame) -> bool {
+        self.in_place(frame).is_some() || self.copies.hold(frame.len())
+    }
+
     fn pending(&self) -> usize {
         self.staged.len() + self.on_ring
     }
@@ -294,6 +300,12 @@ impl Copies {
             shift: layout.chunk.trailing_zeros(),
             data_offset: layout.data_offset,
         }
+    }
+
+    /// Whether there is a chunk that holds a packet of `len` bytes, be it free now or not.
+    fn hold(&self, len: usize) -> bool {
+        let room = (1_usize << self.shift) - self.data_offset as usize;
+        self.umem.is_some() && len <= room
     }
 
     /// Copies a packet into a free chunk and returns its number; `None` if there is none, or it is too small.
