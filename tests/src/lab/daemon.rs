@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What octroid writes to `--ready-fd` once packets flow, before it closes it.
 const READY: &str = "ready\n";
 
+/// Files of an instance's directory that stay when its daemon has gone down.
+const STAYS: [&str; 2] = ["lock", "octroid.log"];
+
 /// Everything of one daemon that outlives its process: what a second one of the same instance finds.
 #[derive(Debug)]
 pub struct Home {
@@ -132,6 +135,23 @@ impl Home {
         self.run().join(self.pins.instance()).join("control.sock")
     }
 
+    /// What is in the instance's directory, sorted; nothing where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn run_files(&self) -> Result<Vec<String>> {
+        let directory = self.run().join(self.pins.instance());
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&directory).context("the instance's directory")?;
+        let name =
+            |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        let mut names = entries.map(name).collect::<Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
     /// The Prometheus endpoint's socket.
     #[must_use]
     pub fn metrics(&self) -> PathBuf {
@@ -217,10 +237,7 @@ impl Home {
     /// # Errors
     /// It ends instead.
     pub fn start(self, end: &End) -> Result<Daemon> {
-        match self.launch(end, &Wrapper::default())? {
-            Started::Ready(daemon) => Ok(*daemon),
-            Started::Refused(refusal) => bail!("octroid does not start: {}", refusal.status),
-        }
+        self.launch(end, &Wrapper::default())?.ready()
     }
 
     /// Starts a daemon here, and waits until it serves or ends.
@@ -258,7 +275,8 @@ impl Home {
     pub fn check_nothing_left(&mut self, end: &End) -> Result<()> {
         let pins = self.pins.list()?;
         ensure!(pins.is_empty() && !self.pins.path().exists(), "pins are left: {pins:?}");
-        ensure!(!self.socket().exists(), "the control socket is left");
+        let left = self.run_files()?;
+        ensure!(left.iter().all(|name| STAYS.contains(&name.as_str())), "files are left: {left:?}");
         self.seen.wait_until_gone()?;
         self.device.unchanged(&Device::of(end)?)?;
         self.left_clean = true;
@@ -296,6 +314,17 @@ pub struct Refusal {
 }
 
 impl Started {
+    /// The daemon that a test expects.
+    ///
+    /// # Errors
+    /// It ended instead.
+    pub fn ready(self) -> Result<Daemon> {
+        match self {
+            Self::Ready(daemon) => Ok(*daemon),
+            Self::Refused(refusal) => bail!("octroid does not start: {}", refusal.status),
+        }
+    }
+
     /// The refusal that a test expects.
     ///
     /// # Errors

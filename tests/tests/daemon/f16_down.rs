@@ -69,6 +69,8 @@ fn f16_up_and_down_by_the_command_line_leave_nothing() -> Result<()> {
     ensure!(home.octroi(&["down", "--iface", "other0"]).is_err());
     home.octroi(&["down", "--iface", &pair.served.ifname])?;
     held.wait_until_gone()?;
+    // What is promised to stay, does.
+    assert_eq!(home.run_files()?, ["lock", "octroid.log"]);
     home.check_nothing_left(&pair.served)
 }
 

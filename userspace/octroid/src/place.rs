@@ -1,5 +1,8 @@
 //! Where an instance lives: its run directory, the lock that makes it the only one, and its network namespace.
 //!
+//! The directory outlives the daemon, with two files: the log that `octroi up` made, and the lock. Whoever removed the
+//! lock's file could remove it under a daemon that has just opened it, and a third would find no lock.
+//!
 //! Of another process's namespaces it enters the network's alone: its bpffs must stay the host's, or pins would vanish
 //! with the namespace (`ip netns exec` mounts a fresh `/sys`).
 use std::{

@@ -7,6 +7,9 @@ use super::{Outcome, print};
 use crate::{cli::Global, daemon};
 
 /// Stop the daemon: detach, unpin, leave the interface as it was.
+///
+/// What stays is the instance's directory with octroid.log, which says why a daemon went, and with the file that a daemon
+/// locks.
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     /// Refuse unless this interface is served: guards against stopping another instance.
