@@ -76,9 +76,7 @@ impl Road {
     /// The refusal, ready to be replied.
     pub fn remove_target(&mut self, tuple: u16) -> Result<(), Refusal> {
         let Self { registry, engines, configs, steering, .. } = self;
-        let id = registry.list().map(|(id, ..)| id).find(|id| id.raw() == tuple);
-        let id = id.ok_or_else(|| Code::Enoent.because(format_args!("no tuple {tuple}")))?;
-        let change = registry.remove(id).map_err(|r| refusal(&r))?;
+        let change = registry.remove(TupleId::from_raw(tuple)).map_err(|r| refusal(&r))?;
         change.carry_out(|step| act(step, engines, configs, steering)).map(drop).map_err(failed)
     }
 
