@@ -2,6 +2,7 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,6 +13,9 @@ use octroi_tests::lab::{
 };
 
 use crate::NEEDS;
+
+/// Longer than a daemon may stand still without a word: three seconds, and the one after which it looks again.
+const LONG: Duration = Duration::from_secs(5);
 
 #[test]
 fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Result<()> {
@@ -26,6 +30,7 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
     let load = served.load(SINK, 1, 100);
     // Four times what the rings hold. Whoever sends does not notice.
     let sent = 4 * u64::from(Config::default().rings);
+    let stopped = Instant::now();
     served.daemon.signal(Signal::SIGSTOP)?;
     // No faster than the driver takes them: what a veth has no room for, no XDP program ever sees.
     let end = &served.pair.served;
@@ -37,8 +42,9 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
         }
         Ok(())
     });
+    let waited = lab::until("a long pause is over", || Ok(LONG <= stopped.elapsed()));
     served.daemon.signal(Signal::SIGCONT)?;
-    sending?;
+    sending.and(waited)?;
     lab::until("all of them are seen", || {
         Ok(Reading::of(&mut served.daemon)?.sum("xdp.rx") == before.sum("xdp.rx") + sent)
     })?;
@@ -61,6 +67,12 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
         ],
     )?;
     assert_eq!(taken + full + no_buffer, sent);
+    lab::until("it says that it was stopped", || Ok(served.daemon.log().contains("stood still for ")))?;
+    // Nobody is blamed for it, and nobody is stopped any more.
+    ensure!(!served.daemon.log().contains("stands still"), "{}", served.daemon.log());
+    let status = served.daemon.status()?;
+    ensure!(status.engines.iter().all(|engine| ["running", "asleep"].contains(&engine.state.as_str())));
+    ensure!(status.head.warnings.is_empty(), "{:?}", status.head.warnings);
     // As before the pause, nothing is lost.
     let load = served.load(ECHO, 4, 100);
     served.echoes(&load, &tap, 0, 1000)?;

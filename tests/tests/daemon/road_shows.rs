@@ -6,7 +6,8 @@ use client::control::{
     answer::{DoctorRow, Health, StatRow},
     status::{QueueRow, Status},
 };
-use octroi_tests::lab::{self, Config, PairOptions, Served, Tap, config::ECHO};
+use libbpf_rs::{MapCore as _, MapHandle};
+use octroi_tests::lab::{self, Config, Home, Pair, PairOptions, Served, Tap, Wrapper, config::ECHO};
 
 use crate::NEEDS;
 
@@ -71,6 +72,8 @@ fn road_status_is_the_same_by_every_way() -> Result<()> {
         printed.queues.iter().map(queue).collect::<Vec<_>>(),
         asked.queues.iter().map(queue).collect::<Vec<_>>()
     );
+    let shown = asked.interfaces.iter().map(|row| (row.mode.as_str(), row.copy.as_str()));
+    assert_eq!(shown.collect::<Vec<_>>(), [("native", "copy")]);
     let books = &asked.head.books;
     assert_eq!((books.rx, books.transmitted, books.unaccounted), (1000, 1000, 0));
     served.finish()
@@ -91,4 +94,38 @@ fn road_doctor_finds_a_served_machine_well() -> Result<()> {
         );
     }
     served.finish()
+}
+
+#[test]
+fn road_what_the_programs_say_is_in_the_log_once() -> Result<()> {
+    const LINE: &str = "broken chain: no program judged a frame";
+    let Some(_lab) = lab::require("road_what_the_programs_say_is_in_the_log_once", NEEDS)? else {
+        return Ok(());
+    };
+    let pair = Pair::new(PairOptions::default())?;
+    let home = Home::new(&pair.served, &Config::echo_and_sink())?;
+    // The words before the program's own: octroid in an environment that asks for more of its log.
+    let daemon = home.launch(&pair.served, &Wrapper::words("env OCTROI_LOG=debug"))?.ready()?;
+    // Somebody empties a slot of the pinned chain behind its back.
+    let chain = daemon.home().pins().path().join(&pair.served.ifname).join(abi::pins::JUMP);
+    MapHandle::from_pinned_path(chain)?.delete(&abi::pins::SLOT_STEER.to_ne_bytes())?;
+    let mut served = Served { daemon, pair };
+    let before = served.drain()?;
+    let load = served.load(ECHO, 1, 100);
+    // All by one CPU, each of which says it once.
+    let cpu = nix::sched::sched_getcpu()?;
+    let mut here = nix::sched::CpuSet::new();
+    here.set(cpu)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &here)?;
+    let tap = Tap::open(&served.pair.peer)?;
+    (0..100).try_for_each(|n| tap.send(&load.frame(n)?))?;
+    lab::until("the daemon passes it on", || Ok(served.daemon.log().contains(LINE)))?;
+    served.drain()?.moved(&before, &[("xdp.rx", 100), ("xdp.jump_missed", 100)])?;
+    let log = served.daemon.log();
+    let said: Vec<_> = log.lines().filter(|line| line.contains(LINE)).collect();
+    ensure!(
+        said.len() == 1 && said[0].contains("DEBUG") && said[0].contains(&served.pair.served.ifname),
+        "{log}"
+    );
+    served.daemon.down(&served.pair.served)
 }

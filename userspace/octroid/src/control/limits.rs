@@ -76,12 +76,17 @@ impl Allowance {
     /// When the next request may be taken: now or later.
     #[must_use]
     pub fn open_at(&self, now: Duration) -> Duration {
-        self.full_at.saturating_sub(BUCKET - INTERVAL).max(now)
+        self.full_at(now).saturating_sub(BUCKET - INTERVAL).max(now)
     }
 
     /// Takes a request.
     pub fn spend(&mut self, now: Duration) {
-        self.full_at = self.full_at.max(now) + INTERVAL;
+        self.full_at = self.full_at(now) + INTERVAL;
+    }
+
+    /// Never more than a whole bucket ahead, which it could only be by a clock that was stepped back.
+    fn full_at(&self, now: Duration) -> Duration {
+        self.full_at.clamp(now, now + BUCKET)
     }
 }
 
@@ -128,6 +133,27 @@ mod tests {
             now = open;
             allowance.spend(now);
         }
+    }
+
+    #[test]
+    fn f17_a_stepped_clock_lets_nobody_ask_faster_or_wait_longer() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let mut allowance = Allowance::new(HOUR);
+        let mut at_once = |now| {
+            let requests = (0..10_000).take_while(|_| {
+                let open = allowance.open_at(now) == now;
+                if open {
+                    allowance.spend(now);
+                }
+                open
+            });
+            let taken = requests.count();
+            assert_eq!(allowance.open_at(now) - now, INTERVAL, "however far the clock was stepped");
+            taken
+        };
+        // Used up, an hour later, an hour earlier than that, and an hour before everything.
+        let taken = [HOUR, HOUR * 2, HOUR, Duration::ZERO].map(&mut at_once);
+        assert_eq!(taken, [100, 100, 0, 0]);
     }
 
     proptest! {

@@ -38,7 +38,7 @@ use crate::{
 /// How often queue counts are looked at: the kernel tells nobody when they change.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long an engine may stand still before that is reported.
+/// How long an engine, or the daemon itself, may stand still before that is reported.
 const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// A running daemon.
@@ -70,8 +70,8 @@ enum Event {
     Scrape(Scrape),
     /// Something may be due.
     Tick,
-    /// A second is over.
-    Second,
+    /// A second is over, and so much more.
+    Second(Duration),
 }
 
 /// Whether to go on.
@@ -152,8 +152,8 @@ impl Daemon {
         let now = self.instance.now();
         events.extend(self.control.turn(now).into_iter().map(Event::Asked));
         if self.next_tick <= now {
+            events.push(Event::Second(now - self.next_tick));
             self.next_tick = now + TICK;
-            events.push(Event::Second);
         }
         events.push(Event::Tick);
         Ok(events)
@@ -167,9 +167,13 @@ impl Daemon {
             }
             Event::Hangup => tracing::info!("SIGHUP changes nothing: a new configuration takes a restart"),
             Event::Links => self.instance.look(),
-            Event::Second => {
+            Event::Second(late) => {
+                if STANDSTILL <= late {
+                    self.stood_still(late);
+                }
                 self.instance.look_at_queues();
                 self.instance.softirqs.look();
+                self.instance.road.log_programs();
                 self.watch();
             }
             Event::PortLost(interface, why) => self.instance.on(interface, supervise::Event::PortFailed(why)),
@@ -180,6 +184,16 @@ impl Daemon {
             }
         }
         Next::Go
+    }
+
+    /// Reports that this process itself did nothing. Who else stood still meanwhile cannot be told: the watchdog begins
+    /// anew.
+    fn stood_still(&mut self, late: Duration) {
+        let seconds = late.as_secs_f32();
+        tracing::warn!(
+            "stood still for {seconds:.1} s: stopped, starved of its cores, or waiting for the kernel"
+        );
+        self.watchdog = Watchdog::new(STANDSTILL);
     }
 
     /// Reports engines that stand still, once when it begins and once when it ends.

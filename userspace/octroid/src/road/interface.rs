@@ -78,6 +78,11 @@ impl Interface {
         Some((held.index, held.programs.ids().ok()?.program))
     }
 
+    /// What the attached programs said since the last call: nothing, unless something is broken.
+    pub fn log_of_programs(&mut self) -> Vec<String> {
+        self.held.as_mut().map(|held| held.programs.drain_log()).unwrap_or_default()
+    }
+
     /// What `steer` must know of the device.
     #[must_use]
     pub fn port_config(&self, mac: [u8; 6]) -> PortConfig {
@@ -244,6 +249,10 @@ fn explain(error: BpfError) -> anyhow::Error {
 
 /// Waits until engines have read what XDP had already handed to these ports, but not for ever: a stuck engine is not
 /// waited for.
+///
+/// [`Engines::detach`] alone would not do: it stops at the first empty look. A driver that is in the middle of a batch
+/// when the sockets leave the map still has frames for them in its hands, and hands them over at the batch's end. Frames
+/// that come after the last look die with the socket, and are in nobody's books.
 fn drain(engines: &Engines<XskPort>, ports: &[PortId]) {
     const PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
     const PAUSE: std::time::Duration = std::time::Duration::from_micros(200);

@@ -106,6 +106,16 @@ impl Road {
         events.into_iter().filter_map(lost).collect()
     }
 
+    /// Passes on what the XDP programs have to say, at debug level. They say a thing once a CPU, and of each interface a
+    /// bounded number of lines is read at a time.
+    pub fn log_programs(&mut self) {
+        for interface in &mut self.interfaces {
+            for line in interface.log_of_programs() {
+                tracing::debug!(interface = interface.settings.name(), "XDP: {line}");
+            }
+        }
+    }
+
     /// Active receive queues of a device.
     ///
     /// # Errors

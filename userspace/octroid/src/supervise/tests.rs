@@ -132,6 +132,23 @@ fn a_lost_port_is_opened_again_after_a_pause() {
     assert_eq!(machine.on(Event::Tick, MS + FIRST_PAUSE), [Action::Serve(facts(5, true))]);
 }
 
+#[test]
+fn f17_a_stepped_clock_makes_nobody_hurry_or_wait() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut machine = served(5);
+    let serve = [Action::Serve(facts(5, true))];
+    machine.on(Event::PortFailed("gone".to_owned()), HOUR);
+    // An hour forward: one attempt, not all those of an hour. An hour and two back: one attempt each.
+    let mut pause = FIRST_PAUSE * 2;
+    for now in [HOUR * 2, HOUR, Duration::ZERO] {
+        assert_eq!(machine.on(Event::Tick, now), serve, "at {now:?}");
+        machine.on(Event::Failed("still gone".to_owned()), now);
+        assert_eq!(machine.due(), Some(now + pause));
+        assert_eq!(machine.on(Event::Tick, now), [], "not again at once");
+        pause *= 2;
+    }
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let seen = (1_u32..4, any::<bool>(), 1_u32..3, prop::sample::select(vec![1500_u32, 9000]), 0_u8..2);
     prop_oneof![
