@@ -10,7 +10,7 @@ use client::control::{
     request::TargetKind,
 };
 use octroi_tests::lab::{
-    self, Config, Daemon, End, Home, Need, Pair, PairOptions, Served, Started, Tap, Wrapper,
+    self, Config, Daemon, End, Home, Need, Pair, PairOptions, Served, Started, Tally, Tap, Wrapper,
     cgroup::MemoryCgroup,
     config::{ECHO, udp},
     os,
@@ -134,6 +134,28 @@ fn f10_a_full_map_is_named_and_changes_nothing() -> Result<()> {
     served.finish()
 }
 
+/// Registrations that the registry has numbers for.
+const SLOTS: u16 = 4096;
+
+#[test]
+fn f10_a_target_too_many_is_named_and_as_many_as_there_can_be_are_served() -> Result<()> {
+    let id = "f10_a_target_too_many_is_named_and_as_many_as_there_can_be_are_served";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    let mut config = Config::echo_and_sink();
+    config.targets.extend((1000..1000 + SLOTS - 1).map(|port| udp(TargetKind::Sink, port)));
+    let mut refused =
+        Home::new(&pair.served, &config)?.launch(&pair.served, &Wrapper::default())?.refused()?;
+    ensure!(refused.log.contains("4097 slots, the limit is 4096"), "{}", refused.log);
+    refused.home.check_nothing_left(&pair.served)?;
+    config.targets.pop();
+    let daemon = Daemon::start(&pair.served, &config)?;
+    let served = Served { daemon, pair };
+    let load = served.load(ECHO, 2, 100);
+    assert_eq!(load.echo(&Tap::open(&served.pair.peer)?, 200)?, Tally::whole(200));
+    served.daemon.down(&served.pair.served)
+}
+
 fn add_addresses(end: &End) -> Result<()> {
     let line = |n: u32| format!("addr add 10.78.{}.{}/32 dev {}\n", n / 250, 1 + n % 250, end.ifname);
     let mut batch = tempfile::NamedTempFile::new()?;
@@ -156,4 +178,35 @@ fn f10_a_full_disk_is_named() -> Result<()> {
     let mut refused = started.refused()?;
     ensure!(refused.log.contains("No space left"), "it does not say what is full:\n{}", refused.log);
     refused.home.check_nothing_left(&pair.served)
+}
+
+#[test]
+fn f10_a_mode_that_is_not_there_is_named_and_nothing_is_half_attached() -> Result<()> {
+    let id = "f10_a_mode_that_is_not_there_is_named_and_nothing_is_half_attached";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions { queues: 2, ..PairOptions::default() })?;
+    let served = &pair.served;
+    // The loopback device has no native XDP; its packets are made small enough to be no reason of their own.
+    served.run("ip link set lo up mtu 1500")?;
+    let (copy, zero_copy) = ("copy = \"copy\"", "copy = \"zero-copy\"");
+    let (veth, lo) = (format!("name = \"{}\"", served.ifname), "name = \"lo\"".to_owned());
+    for (asked, instead, said) in [(copy, zero_copy, "no zero-copy"), (&veth, &lo, "native")] {
+        let mut home = Home::new(served, &Config::echo_and_sink())?;
+        let text = std::fs::read_to_string(home.config())?;
+        ensure!(text.contains(asked), "{text}");
+        home.configure(&text.replace(asked, instead))?;
+        let (config, netns) = (home.config().display().to_string(), served.netns.name());
+        let up = ["up", "--config", &config, "--netns", netns];
+        let (refusal, _pings) = os::beside_legacy(&pair, || Ok(home.octroi(&up).err()))?;
+        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+        ensure!(refusal.contains(said), "{instead}: it does not say so: {refusal:?}");
+        ensure!(home.octroi(&["status"]).is_err(), "a daemon is left");
+        for link in ["lo", &served.ifname] {
+            let shown = served.run(&format!("ip -details link show {link}"))?;
+            ensure!(!shown.contains("xdp"), "a program is attached: {shown}");
+        }
+        home.check_nothing_left(served)?;
+    }
+    let daemon = Daemon::start(served, &Config::echo_and_sink())?;
+    Served { daemon, pair }.finish()
 }
