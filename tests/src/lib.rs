@@ -38,3 +38,4 @@ pub mod judge;
 pub mod lab;
 pub mod oracle;
 pub mod scale;
+pub mod syscalls;
