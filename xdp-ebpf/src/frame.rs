@@ -82,4 +82,12 @@ impl<const N: usize> Words<N> {
         // SAFETY: `Frame::words` checked that all `N` words lie in the frame, and `I < J < N`.
         unsafe { (&raw const (*self.0)[I]).cast::<u32>().read_unaligned() }
     }
+
+    /// Words `I` to `I + 3` as they lie in memory: the first byte is the lowest.
+    #[inline(always)]
+    pub fn quad<const I: usize>(self) -> u64 {
+        const { assert!(I + 4 <= N) };
+        // SAFETY: `Frame::words` checked that all `N` words lie in the frame, and `I + 4 <= N`.
+        unsafe { (&raw const (*self.0)[I]).cast::<u64>().read_unaligned() }
+    }
 }

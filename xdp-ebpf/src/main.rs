@@ -11,7 +11,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`ingress`] | the attached program: counts, makes metadata, starts the chain |
+//! | [`ingress`] | the attached program: counts, starts the chain |
 //! | [`steer`] | the end of the chain: whose is it, and where does it go |
 //! | [`parse`] | the headers, one protocol a file |
 //! | [`meta`] | the 16 bytes before the packet |

@@ -1,23 +1,24 @@
-//! The metadata before the packet: made by `ingress`, filled by `steer`, removed before every PASS.
+//! The metadata before the packet: made by whoever first has something to say, and removed before every PASS.
 //!
-//! Removed, because GRO keeps packets with different metadata apart: legacy traffic would be slower for ours.
-use abi::rxmeta::{CLASS_NONE, RxMeta};
+//! Made late, because most frames of a host are the OS stack's: they never pay for it. Removed, because GRO keeps packets
+//! with different metadata apart: legacy traffic would be slower for ours. A driver's own metadata is left alone.
+use abi::rxmeta::{MAGIC, MAGIC_CLASS, RxMeta};
 use aya_ebpf::{helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext};
 
 const SIZE: i32 = RxMeta::SIZE as i32;
 
-/// Reserves the metadata and marks it as not filled. A driver may refuse; then there is none, and `steer` says so.
+/// The 16 bytes before the packet: a header program's, or new ones. There are none if the driver has metadata of its
+/// own or refuses it. Every `Frame` made before is invalid after it.
 #[inline(always)]
-pub fn reserve(ctx: &XdpContext) {
-    // SAFETY: `ctx.ctx` is the context the kernel handed to this program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -SIZE) } == 0
-        && let Some(slot) = Slot::of(ctx)
-    {
-        slot.write(RxMeta { class: CLASS_NONE, ..EMPTY });
+pub fn reserve(ctx: &XdpContext) -> Option<Slot> {
+    if ctx.metadata() < ctx.data() {
+        return Slot::of(ctx);
     }
+    // SAFETY: `ctx.ctx` is the context the kernel handed to this program.
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -SIZE) } == 0 { Slot::there(ctx) } else { None }
 }
 
-/// Gives the reserved bytes back, if there are any. Every `Frame` and [`Slot`] made before is invalid after it.
+/// Gives our bytes back, if there are any. Every `Frame` and [`Slot`] made before is invalid after it.
 #[inline(always)]
 pub fn remove(ctx: &XdpContext) -> Result<(), Stuck> {
     if Slot::of(ctx).is_none() {
@@ -35,21 +36,30 @@ pub struct Stuck;
 pub struct Slot(*mut RxMeta);
 
 impl Slot {
-    /// The slot of `ctx`, if exactly our metadata is there: a driver's own would stand between it and the packet.
+    /// The slot that one of our programs made: its magic tells it from a driver's.
+    #[inline(always)]
+    pub fn of(ctx: &XdpContext) -> Option<Self> {
+        let slot = Self::there(ctx)?;
+        // SAFETY: `Slot::there` checked that 16 bytes lie before `data`; metadata is a multiple of 4 bytes long.
+        let magic = unsafe { (*slot.0).magic };
+        if magic == MAGIC_CLASS || magic == MAGIC { Some(slot) } else { None }
+    }
+
+    /// Exactly 16 bytes of metadata, whoever made them.
     ///
     /// Metadata comes in units of four bytes. An equality would be cheaper to write; the verifier learns only from
     /// inequalities.
     #[inline(always)]
-    pub fn of(ctx: &XdpContext) -> Option<Self> {
+    fn there(ctx: &XdpContext) -> Option<Self> {
         let (meta, data) = (ctx.metadata(), ctx.data());
         let (ends, next) = (meta + RxMeta::SIZE, meta + RxMeta::SIZE + 4);
         if ends > data || next <= data { None } else { Some(Self(meta as *mut RxMeta)) }
     }
 
-    /// What a header program left: its class and generation, or [`CLASS_NONE`] and 0.
+    /// What a header program left: its class and generation.
     #[inline(always)]
     pub fn class(self) -> (u16, u8) {
-        // SAFETY: `Slot::of` checked that 16 bytes lie before `data`; metadata is a multiple of 4 bytes long.
+        // SAFETY: as in `of`.
         let meta = unsafe { &*self.0 };
         (meta.class, meta.class_gen)
     }
@@ -57,7 +67,7 @@ impl Slot {
     /// Writes all 16 bytes, as two words: field by field they would be nine stores and a call of `memset`.
     #[inline(always)]
     pub fn write(self, meta: RxMeta) {
-        // SAFETY: as in `class`; nobody else looks at this packet while the program runs.
+        // SAFETY: as in `of`; nobody else looks at this packet while the program runs.
         unsafe { self.0.cast::<[u64; 2]>().write_unaligned(words(meta)) };
     }
 }
@@ -79,19 +89,6 @@ const fn words(meta: RxMeta) -> [u64; 2] {
             | (frame_len as u64) << 48,
     ]
 }
-
-const EMPTY: RxMeta = RxMeta {
-    magic: 0,
-    kind: 0,
-    flags: 0,
-    id: 0,
-    generation: 0,
-    class: 0,
-    class_gen: 0,
-    l3_off: 0,
-    l4_off: 0,
-    frame_len: 0,
-};
 
 /// Every field has its place in the words: each of the bytes 1 to 16 comes out where `repr(C)` puts it.
 const _: () = {

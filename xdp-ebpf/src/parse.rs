@@ -5,6 +5,7 @@
 mod eth;
 mod ipv4;
 mod ipv6;
+mod plain;
 
 use abi::{counter::XdpCounter, port::PortConfig, rxmeta::flag, steer::SteerKey};
 
@@ -45,6 +46,9 @@ impl Key {
 /// Parses `frame`, which arrived on the interface that `port` describes.
 #[inline(always)]
 pub fn frame(frame: Frame, port: &PortConfig) -> Result<Parsed, XdpCounter> {
+    if let Some(parsed) = plain::parse(frame, port) {
+        return Ok(parsed);
+    }
     let link = eth::parse(frame, port)?;
     let l3 = link.l3_off;
     let network = match link.network {

@@ -75,7 +75,7 @@ fn lookup(parsed: &Parsed, port: &PortConfig) -> Option<Target> {
 #[inline(always)]
 fn redirect(ctx: &XdpContext, claimed: Claimed) -> u32 {
     let Claimed { target, parsed, frame_len, class, class_gen } = claimed;
-    let slot = Slot::of(ctx);
+    let slot = meta::reserve(ctx);
     if let Some(slot) = slot {
         slot.write(RxMeta {
             magic: MAGIC,

@@ -4,6 +4,8 @@
 //! periods, some 5 to 30 ms, because it patches its XDP dispatcher; so a schedule is carried out in one run, by the
 //! program itself, and a schedule too slow for that frame by frame. Frames leave by the queue of the core that
 //! this thread runs on. What the device refuses is lost without a word: the receiver's numbers show it.
+use std::time::Duration;
+
 use abi::pktgen::{Config, Cursor, TIME_SHIFT};
 use anyhow::{Context, Result, bail};
 use xsk::bpf::Generator;
@@ -97,6 +99,23 @@ impl LiveSender {
         Ok(Sent::new(self.left(&cursor), known, lag_ns.max(cursor.lag_max_ns), took_ns))
     }
 
+    /// Sends `frames` frames in one run, and returns how long one took: the kernel's own figure, without the grace
+    /// periods around the run.
+    ///
+    /// # Errors
+    /// As [`LiveSender::send`].
+    pub fn time(&mut self, frames: u32) -> Result<Duration> {
+        self.generator.set_config(&Config {
+            scheduled: 0,
+            interval_q: 0,
+            end_ns: u64::MAX,
+            total: u64::MAX,
+            ..self.config
+        })?;
+        self.generator.set_cursor(&Cursor::starting(0))?;
+        self.run(u64::from(frames), BATCH)
+    }
+
     /// One run for the whole schedule, which the program keeps.
     fn scheduled(&mut self, run: &Run, duration_ns: u64, interval_ns: u64) -> Result<()> {
         let possible = u128::from(duration_ns) * u128::from(FASTEST) / 1_000_000_000 + 1;
@@ -155,7 +174,7 @@ impl LiveSender {
         Ok(lag_ns)
     }
 
-    fn run(&mut self, frames: u64, batch: u32) -> Result<()> {
+    fn run(&mut self, frames: u64, batch: u32) -> Result<Duration> {
         let Ok(frames) = u32::try_from(frames) else { bail!("a run has at most {MAX_RUN} frames") };
         self.generator.send(&self.template, frames, batch).context("live frames need Linux 5.18 and CAP_BPF")
     }

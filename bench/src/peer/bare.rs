@@ -22,7 +22,7 @@ use xsk_rs::{
 /// Frames a visit, as Octroi's engines take them.
 const BURST: usize = 64;
 /// Empty visits before the loop blocks in poll(2), as Octroi's adaptive mode does.
-const EMPTY_VISITS: u32 = 64;
+const EMPTY_VISITS: u64 = 64;
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h (kernel 6.17): frames one send call may take in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
@@ -37,8 +37,18 @@ pub struct Shape {
     pub headroom: u32,
 }
 
+/// What a loop does while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Blocks in poll(2) after a few empty visits, as Octroi's adaptive mode does: the sender pays for the wake-up.
+    Sleep,
+    /// Looks again: no sender ever pays for a wake-up.
+    Spin,
+}
+
 /// One socket on one queue.
 pub struct Bare {
+    idle: Idle,
     rx: RxQueue,
     tx: TxQueue,
     fill: FillQueue,
@@ -52,7 +62,7 @@ impl Bare {
     ///
     /// # Errors
     /// Whatever the kernel says, with the call that said it.
-    pub fn open(ifname: &str, queue: u32, shape: Shape) -> Result<Self> {
+    pub fn open(ifname: &str, queue: u32, shape: Shape, idle: Idle) -> Result<Self> {
         let ring = QueueSize::new(shape.ring)?;
         let umem_config = UmemConfig::builder()
             .frame_size(FrameSize::new(2048)?)
@@ -78,7 +88,7 @@ impl Bare {
         // SAFETY: `offered` are frames of this UMEM, in no other ring.
         let given = unsafe { fill.produce(&offered) };
         free.extend_from_slice(offered.get(given..).unwrap_or_default());
-        let bare = Self { rx, tx, fill, comp, umem, free };
+        let bare = Self { idle, rx, tx, fill, comp, umem, free };
         bare.raise_tx_budget();
         Ok(bare)
     }
@@ -156,9 +166,9 @@ impl Bare {
         Ok(vec![*any; BURST])
     }
 
-    /// Waits for frames as Octroi's adaptive mode does; `None` once `stop` is set.
+    /// Waits for frames; `None` once `stop` is set.
     fn next(&mut self, burst: &mut [FrameDesc], stop: &AtomicBool) -> Result<Option<usize>> {
-        let mut empty = 0;
+        let mut empty = 0_u64;
         loop {
             // SAFETY: `burst` is overwritten with descriptors of this UMEM.
             let n = unsafe { self.rx.consume(burst) };
@@ -169,7 +179,7 @@ impl Bare {
                 return Ok(None);
             }
             empty += 1;
-            if EMPTY_VISITS <= empty {
+            if EMPTY_VISITS <= empty && self.idle == Idle::Sleep {
                 match self.rx.poll(100) {
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -90,6 +90,12 @@ impl Pairs {
         Spread::of(&self.ratios())
     }
 
+    /// How much more ours was than the peer's, pair by pair.
+    #[must_use]
+    pub fn differences(&self) -> Vec<f64> {
+        self.pairs.iter().map(|&(ours, peer)| ours - peer).collect()
+    }
+
     /// In how many pairs ours was better.
     #[must_use]
     pub fn wins(&self) -> u32 {

@@ -2,8 +2,8 @@
 //!
 //! | module | rows |
 //! |---|---|
-//! | [`wire`] | `rx_veth_60`, `rx_veth_60_floor`, `echo_veth_60`, `steer_hit`: over a veth pair |
-//! | [`miss`] | `steer_miss`: what the OS stack's own packets pay |
+//! | [`wire`] | `rx_veth_60`, `rx_veth_60_floor`, `echo_veth_60`: over a veth pair |
+//! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
 //!
@@ -21,8 +21,8 @@ use crate::report::{
 
 mod inner;
 mod life;
-mod miss;
 mod stage;
+mod steer;
 mod wire;
 
 /// Which suite.
@@ -77,8 +77,8 @@ type Group = (&'static [&'static str], fn(u32, &mut Vec<Row>) -> Result<()>);
 
 const ROAD: [Group; 4] = [
     (&["memory_64", "contexts_8_vs_1"], inner::rows),
-    (&["steer_miss"], miss::rows),
-    (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60", "steer_hit"], wire::rows),
+    (&["steer_hit", "steer_miss"], steer::rows),
+    (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60"], wire::rows),
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 

@@ -28,7 +28,7 @@ use crate::{
         interface::Interface,
         live::LiveSender,
     },
-    peer::bare::{Bare, Shape},
+    peer::bare::{Bare, Idle, Shape},
     traffic::{
         pace::Rate,
         plan::Plan,
@@ -48,7 +48,7 @@ pub(super) const ECHO: u16 = 7;
 pub(super) const SINK: u16 = 9;
 /// Rings and packet memory of every receiver, ours and the peers'.
 pub(super) const SHAPE: Shape = Shape { frames: 2048, ring: 1024, headroom: 16 };
-/// Length of one run.
+/// Length of one run over a wire.
 const RUN: Duration = Duration::from_millis(600);
 /// UDP's protocol number.
 const UDP: u8 = 17;
@@ -92,14 +92,43 @@ pub(super) fn first_frame(plan: &Plan) -> Vec<u8> {
     frame
 }
 
-/// Sends for one run as fast as the kernel makes frames.
-pub(super) fn flood(pair: &Pair, plan: &Plan) -> Result<Sent> {
-    pair.peer.netns.enter(|| {
-        pin(GENERATOR_CORE)?;
-        let mut sender = LiveSender::open(&Interface::open(&pair.peer.ifname)?, plan)?;
+/// A sender at the peer end of a pair, as fast as the kernel makes frames.
+pub(super) struct Flood<'a> {
+    pair: &'a Pair,
+    sender: LiveSender,
+}
+
+impl<'a> Flood<'a> {
+    /// A sender of the frames of `plan`.
+    pub(super) fn open(pair: &'a Pair, plan: &Plan) -> Result<Self> {
+        let sender =
+            pair.peer.netns.enter(|| LiveSender::open(&Interface::open(&pair.peer.ifname)?, plan))??;
+        Ok(Self { pair, sender })
+    }
+
+    /// Sends for one run, on the generator's core.
+    pub(super) fn send(&mut self) -> Result<Sent> {
         let job = Job::lasting(RUN.as_nanos() as u64, Rate::UNLIMITED);
-        sender.send(&job, &Monotonic, &mut |_| {})
-    })?
+        self.on_its_core(|sender| sender.send(&job, &Monotonic, &mut |_| {}))
+    }
+
+    /// Sends `frames` frames on the generator's core, and returns how long one took there.
+    pub(super) fn time(&mut self, frames: u32) -> Result<Duration> {
+        self.on_its_core(|sender| sender.time(frames))
+    }
+
+    fn on_its_core<T: Send>(&mut self, work: impl FnOnce(&mut LiveSender) -> Result<T> + Send) -> Result<T> {
+        let Self { pair, sender } = self;
+        pair.peer.netns.enter(|| {
+            pin(GENERATOR_CORE)?;
+            work(sender)
+        })?
+    }
+}
+
+/// Sends for one run.
+pub(super) fn flood(pair: &Pair, plan: &Plan) -> Result<Sent> {
+    Flood::open(pair, plan)?.send()
 }
 
 /// What stands before a bare receiver.
@@ -123,14 +152,15 @@ pub(super) enum Work {
 /// A bare AF_XDP program at work on the served end of a pair.
 pub(super) struct BareRun {
     programs: Option<Programs>,
+    socket: OwnedFd,
     count: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl BareRun {
-    /// Starts the loop on the engine's core and lets frames come.
-    pub(super) fn start(pair: &Pair, before: Before, work: Work) -> Result<Self> {
+    /// Starts the loop on the engine's core. No frame comes before [`BareRun::put`].
+    pub(super) fn start(pair: &Pair, work: Work, idle: Idle) -> Result<Self> {
         let (count, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (opened, socket) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -139,7 +169,7 @@ impl BareRun {
             move || {
                 pin(ENGINE_CORE)?;
                 enter_netns(&netns)?;
-                let mut bare = Bare::open(&ifname, 0, SHAPE)?;
+                let mut bare = Bare::open(&ifname, 0, SHAPE, idle)?;
                 // Whoever waits for it has given up only if it failed itself.
                 opened.send(bare.socket()?).ok();
                 match work {
@@ -148,23 +178,30 @@ impl BareRun {
                 }
             }
         });
-        let mut run = Self { programs: None, count, stop, thread: Some(thread) };
-        let Ok(socket) = socket.recv() else { return Err(run.ended()) };
-        run.programs = Some(pair.served.netns.enter(|| Programs::attach(pair, before, &socket))??);
-        Ok(run)
+        match socket.recv() {
+            Ok(socket) => Ok(Self { programs: None, socket, count, stop, thread: Some(thread) }),
+            Err(_) => Err(match thread.join() {
+                Ok(Err(error)) => error,
+                _ => anyhow!("the bare receiver ended without a word"),
+            }),
+        }
+    }
+
+    /// Puts programs before the receiver.
+    pub(super) fn put(&mut self, pair: &Pair, before: Before) -> Result<()> {
+        let socket = &self.socket;
+        self.programs = Some(pair.served.netns.enter(|| Programs::attach(pair, before, socket))??);
+        Ok(())
+    }
+
+    /// Its socket, for programs that somebody else puts before it, and takes away before it ends.
+    pub(super) const fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// Frames so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
-    }
-
-    /// Why the thread ended before it began.
-    fn ended(&mut self) -> anyhow::Error {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => error,
-            _ => anyhow!("the bare receiver ended without a word"),
-        }
     }
 }
 
@@ -178,6 +215,17 @@ impl Drop for BareRun {
             thread.join().ok();
         }
     }
+}
+
+/// An instance of its own, with the echo's and the sink's tuple of the served end in the table.
+pub(super) fn steering(pair: &Pair) -> Result<Instance> {
+    let instance = Instance::unpinned()?;
+    for (port, id) in [(ECHO, builtin::ECHO), (SINK, builtin::SINK)] {
+        let key = SteerKey::v4(UDP, pair.served.v4.octets(), port);
+        let target = Target { kind: kind::BUILTIN, flags: 0, id, generation: 1, aux: 0 };
+        instance.steering()?.put(key, target)?;
+    }
+    Ok(instance)
 }
 
 /// The programs on the served end, and what must live as long as they do.
@@ -194,12 +242,7 @@ impl Programs {
         let ifindex = nix::net::if_::if_nametoindex(served.ifname.as_str())?;
         match before {
             Before::Steering => {
-                let instance = Instance::unpinned()?;
-                for (port, id) in [(ECHO, builtin::ECHO), (SINK, builtin::SINK)] {
-                    let key = SteerKey::v4(UDP, served.v4.octets(), port);
-                    let target = Target { kind: kind::BUILTIN, flags: 0, id, generation: 1, aux: 0 };
-                    instance.steering()?.put(key, target)?;
-                }
+                let instance = steering(pair)?;
                 let config = PortConfig { mac: served.mac.0, ..PortConfig::default() };
                 let ifname = served.ifname.clone();
                 let attached =

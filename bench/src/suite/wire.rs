@@ -1,4 +1,4 @@
-//! Rows over a veth pair: receiving, echoing, and what steering costs, each against bare AF_XDP in turns.
+//! Rows over a veth pair: receiving and echoing, each against bare AF_XDP in turns.
 //!
 //! Ours is the daemon itself with the targets `sink` and `echo`, on a pair of its own; the peers have pairs of
 //! their own, too, so that a turn costs no set-up, and whoever waits for his turn blocks in poll(2). The generator is
@@ -12,6 +12,7 @@ use xsk::bpf::{Generator, LabLink, XdpMode};
 use super::stage::{BareRun, Before, ECHO, SHAPE, SINK, Work, flood, pair, plan};
 use crate::{
     engine::drive::Sent,
+    peer::bare::Idle,
     report::{
         bench::{Better, Row},
         interleave::interleaved,
@@ -19,9 +20,6 @@ use crate::{
     traffic::plan::Plan,
 };
 
-/// Nanoseconds that steering may add to a packet: what we aim at, and what is never exceeded.
-const STEER_AIM_NS: f64 = 60.0;
-const STEER_LIMIT_NS: f64 = 100.0;
 /// Share of the bare program's rate that Octroi must reach.
 const SHARE: f64 = 0.9;
 /// A receiver that took nothing for so long has emptied its rings.
@@ -33,7 +31,7 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     echo(runs, rows)
 }
 
-/// `rx_veth_60`, `rx_veth_60_floor` and `steer_hit`: three receivers, measured in turns.
+/// `rx_veth_60` and `rx_veth_60_floor`: three receivers, measured in turns.
 fn receive(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let ours = RefCell::new(Served::new()?);
     let steered = Wire::new(Before::Steering, Work::Receive, SINK)?;
@@ -51,23 +49,6 @@ fn receive(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
         "bare AF_XDP behind a bare redirect",
         &behind_floor,
     ));
-    let cost = |wire: &Wire| wire.flooded().map(|(sent, _)| sent.duration_s * 1e9 / sent.sent.max(1) as f64);
-    let mut added = Vec::new();
-    for run in 0..runs {
-        // A B B A, as everywhere.
-        let pair = if run % 2 == 0 {
-            let with = cost(&steered)?;
-            (with, cost(&floor)?)
-        } else {
-            let without = cost(&floor)?;
-            (cost(&steered)?, without)
-        };
-        added.push(pair.0 - pair.1);
-    }
-    rows.extend(
-        Row::against_aim("steer_hit", "ns/packet", Better::Lower, &added, STEER_AIM_NS)
-            .map(|row| row.with_limit(STEER_AIM_NS / STEER_LIMIT_NS)),
-    );
     ours.into_inner().end()
 }
 
@@ -129,7 +110,9 @@ struct Wire {
 impl Wire {
     fn new(before: Before, work: Work, port: u16) -> Result<Self> {
         let pair = pair()?;
-        Ok(Self { run: BareRun::start(&pair, before, work)?, plan: plan(&pair, port)?, pair })
+        let mut run = BareRun::start(&pair, work, Idle::Sleep)?;
+        run.put(&pair, before)?;
+        Ok(Self { run, plan: plan(&pair, port)?, pair })
     }
 
     /// One run: what was sent, and how many frames the program took.

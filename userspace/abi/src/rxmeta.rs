@@ -5,8 +5,11 @@
 //! a stale one is never taken for a new one. Fields are in native byte order: both sides are one machine.
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// First two bytes of a filled [`RxMeta`]: `'O'`, layout 1. `ingress` writes 0 here, `steer` the magic.
+/// First two bytes of a filled [`RxMeta`]: `'O'`, layout 1.
 pub const MAGIC: u16 = 0x4F01;
+
+/// First two bytes of what a header program leaves to `steer`: only `class` and `class_gen` are filled.
+pub const MAGIC_CLASS: u16 = 0x4F00;
 
 /// The class of a packet that no header program has judged.
 pub const CLASS_NONE: u16 = 0xFFFF;
@@ -41,7 +44,7 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RxMeta {
-    /// [`MAGIC`], or 0 while the chain of programs is not at its end.
+    /// [`MAGIC`], or [`MAGIC_CLASS`] between a header program and `steer`.
     pub magic: u16,
     /// One of [`crate::steer::kind`].
     pub kind: u8,

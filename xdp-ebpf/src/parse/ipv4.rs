@@ -8,7 +8,7 @@ const HEADER: usize = 20;
 /// More-fragments flag and fragment offset.
 const FRAGMENT: u16 = 0x3FFF;
 /// Bytes 8 to 11 of an IPv4 address in its IPv4-mapped form.
-const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xFF, 0xFF]);
+pub(super) const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xFF, 0xFF]);
 
 /// Rules 5, 7, 9 and 12, on the header at `l3`.
 #[inline(always)]

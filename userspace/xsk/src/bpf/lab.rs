@@ -19,8 +19,19 @@ pub struct Lab {
 
 /// A lab program on an interface; dropping it detaches it.
 #[derive(Debug)]
-pub struct LabLink {
-    _link: XdpLink,
+pub struct LabLink(XdpLink);
+
+impl LabLink {
+    /// Puts `program` in the place of the one it holds; each packet meets the one or the other.
+    ///
+    /// # Errors
+    /// The program is not loaded, or the kernel refuses.
+    pub fn put(&self, program: &Xdp) -> Result<(), BpfError> {
+        let program = program.fd().map_err(|error| BpfError::program("lab", error))?;
+        self.0
+            .update(program.as_fd())
+            .map_err(|source| BpfError::System { what: "replacing a lab program", source })
+    }
 }
 
 impl Lab {
@@ -66,7 +77,7 @@ impl Lab {
         let program = self.program(name)?.fd().map_err(|error| BpfError::program(name, error))?;
         let link = XdpLink::attach(program.as_fd(), ifindex, mode)
             .map_err(|source| BpfError::System { what: "attaching a lab program", source })?;
-        Ok(LabLink { _link: link })
+        Ok(LabLink(link))
     }
 
     /// Lets `transmit` send by the interface with index `ifindex`.

@@ -2,6 +2,8 @@
 //!
 //! What a frame looks like is decided by the tables of `abi::pktgen`; they are taken as they come and not checked
 //! here. One generator sends by one interface and has one run at a time, which its `&mut self` sees to.
+use std::time::Duration;
+
 use abi::pktgen::{
     Config, Cursor, FlowHeader, MAP_ABSORBED, MAP_CONFIG, MAP_CURSOR, MAP_FLOWS, PROG_ABSORB, PROG_COLLECT,
     PROG_GENERATE,
@@ -73,14 +75,15 @@ impl Generator {
         self.lab.set_out(ifindex)
     }
 
-    /// Sends the next `frames` frames; returns when they have left, in the kernel's portions of `batch`.
+    /// Sends the next `frames` frames in the kernel's portions of `batch`; returns when they have left, and how long one
+    /// took ([`Input::run_live`]).
     ///
     /// `template` is a frame of the longest size with the plan's filler. Frames leave by the queue of the CPU that
     /// this thread runs on.
     ///
     /// # Errors
     /// The kernel refuses live frames (before Linux 5.18), the template or the batch.
-    pub fn send(&mut self, template: &[u8], frames: u32, batch: u32) -> Result<(), BpfError> {
+    pub fn send(&mut self, template: &[u8], frames: u32, batch: u32) -> Result<Duration, BpfError> {
         let live = Live { frames, batch, ingress: super::Ingress::default() };
         Input::new(template).run_live(self.lab.program(PROG_GENERATE)?, live)
     }

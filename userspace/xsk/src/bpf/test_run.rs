@@ -141,14 +141,16 @@ impl Input<'_> {
         Ok(result.map_err(failed)?.duration)
     }
 
-    /// Runs `program` on copies of this frame, and lets the kernel do what it says.
+    /// Runs `program` on copies of this frame, lets the kernel do what it says, and returns how long one took.
+    ///
+    /// That time is the kernel's own: without the grace periods before and after a run, which end with a timer's tick.
     ///
     /// Every copy is as fresh as the first only if the program leaves frames as they are: the kernel recycles them
     /// without restoring their bytes.
     ///
     /// # Errors
     /// As [`Input::run`], and if live frames are not supported (Linux 5.18) or the batch is too large.
-    pub fn run_live(&self, program: &Xdp, live: Live) -> Result<(), BpfError> {
+    pub fn run_live(&self, program: &Xdp, live: Live) -> Result<Duration, BpfError> {
         let data = [self.metadata, self.frame].concat();
         let context = Input { ingress: live.ingress, ..*self }.context();
         let result = program.test_run(TestRunOptions {
@@ -158,7 +160,7 @@ impl Input<'_> {
             attrs: TestRunAttrs::new().xdp_live_frames(live.batch),
             ..TestRunOptions::default()
         });
-        result.map(drop).map_err(failed)
+        Ok(result.map_err(failed)?.duration)
     }
 
     /// `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
