@@ -129,6 +129,13 @@ impl Row {
         Self::paired(id, unit, AIM, &pairs)
     }
 
+    /// The row of one search a side, ours first. A search repeats its own trials, so a single one is no quick look.
+    #[must_use]
+    pub fn searched(id: impl Into<String>, unit: &str, peer_name: &str, rates: (f64, f64)) -> Option<Self> {
+        let row = Self::paired(id, unit, peer_name, &Pairs::new(Better::Higher, vec![rates]))?;
+        Some(Self { flags: Vec::new(), verdict: Verdict::Even, ..row })
+    }
+
     /// The row with the least ratio that passes.
     #[must_use]
     pub fn with_limit(self, least: f64) -> Self {

@@ -75,7 +75,7 @@ impl Pairs {
     /// The spread of our runs.
     #[must_use]
     pub fn ours(&self) -> Option<Spread> {
-        Spread::of(&self.pairs.iter().map(|p| p.0).collect::<Vec<_>>())
+        Spread::of(&self.our_runs())
     }
 
     /// The spread of the peer's runs.
@@ -88,6 +88,12 @@ impl Pairs {
     #[must_use]
     pub fn ratio(&self) -> Option<Spread> {
         Spread::of(&self.ratios())
+    }
+
+    /// Our runs, in their order.
+    #[must_use]
+    pub fn our_runs(&self) -> Vec<f64> {
+        self.pairs.iter().map(|p| p.0).collect()
     }
 
     /// How much more ours was than the peer's, pair by pair.

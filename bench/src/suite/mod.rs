@@ -2,7 +2,10 @@
 //!
 //! | module | rows |
 //! |---|---|
-//! | [`wire`] | `rx_veth_60`, `rx_veth_60_floor`, `echo_veth_60`: over a veth pair |
+//! | [`wire`] | `rx_veth_60`, `rx_veth_60_floor`, `echo_veth_60`, `echo_veth_60_kernel`: as fast as frames come |
+//! | [`latency`] | `latency_veth_*`: how long an echo takes at a tenth, half and nine tenths of what comes back |
+//! | [`burst`] | `burst_veth`: the longest burst without loss |
+//! | [`rates`] | `ndr_veth_*`, `pdr_veth_*`: the highest rates without loss, searched; a suite of its own |
 //! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
@@ -14,13 +17,17 @@ use anyhow::{Context, Result};
 use thiserror::Error;
 
 use crate::report::{
-    bench::{BenchReport, Row},
+    bench::{BenchReport, Flag, Row},
     interleave::RUNS,
     machine::{self, Machine},
 };
 
+mod burst;
+mod echoes;
 mod inner;
+mod latency;
 mod life;
+mod rates;
 mod stage;
 mod steer;
 mod wire;
@@ -30,18 +37,24 @@ mod wire;
 pub enum Suite {
     /// The road: wire, XDP, AF_XDP, microengines.
     Road,
+    /// How much the road carries: the searches of RFC 9971.
+    Rates,
 }
 
 /// No such suite.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("there is one suite: road")]
+#[error("the suites are road and rates")]
 pub struct UnknownSuite;
 
 impl FromStr for Suite {
     type Err = UnknownSuite;
 
     fn from_str(text: &str) -> Result<Self, UnknownSuite> {
-        if text == "road" { Ok(Self::Road) } else { Err(UnknownSuite) }
+        match text {
+            "road" => Ok(Self::Road),
+            "rates" => Ok(Self::Rates),
+            _ => Err(UnknownSuite),
+        }
     }
 }
 
@@ -67,18 +80,28 @@ impl Extent {
         Self { runs: 3, only }
     }
 
+    fn names_none(&self) -> bool {
+        self.only.is_empty()
+    }
+
+    const fn is_quick(&self) -> bool {
+        self.runs < RUNS
+    }
+
     fn wants(&self, id: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| id.contains(part.as_str()))
+        self.names_none() || self.only.iter().any(|part| id.contains(part.as_str()))
     }
 }
 
 /// A group of rows that share what they are measured with, and what measures them.
 type Group = (&'static [&'static str], fn(u32, &mut Vec<Row>) -> Result<()>);
 
-const ROAD: [Group; 4] = [
+const ROAD: [Group; 6] = [
     (&["memory_64", "contexts_8_vs_1"], inner::rows),
     (&["steer_hit", "steer_miss"], steer::rows),
-    (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60"], wire::rows),
+    (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60", "echo_veth_60_kernel"], wire::rows),
+    (&["latency_veth_10", "latency_veth_50", "latency_veth_90"], latency::rows),
+    (&["burst_veth", "burst_veth_bare"], burst::rows),
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 
@@ -88,16 +111,26 @@ impl Suite {
     /// # Errors
     /// A privilege is missing, or something that is measured does not run. A row below its limit is in the report.
     pub fn run(self, extent: &Extent, say: &dyn Fn(&str)) -> Result<BenchReport> {
-        let Self::Road = self;
         let mut rows = Vec::new();
-        for (ids, measure) in ROAD {
-            if ids.iter().any(|id| extent.wants(id)) {
-                say(&ids.join(", "));
-                measure(extent.runs, &mut rows).with_context(|| ids.join(", "))?;
-            }
+        match self {
+            Self::Road => road(extent, say, &mut rows)?,
+            Self::Rates => rates::rows(extent, say, &mut rows)?,
         }
         rows.retain(|row| extent.wants(&row.id));
+        if extent.is_quick() {
+            rows = rows.into_iter().map(|row| row.flagged(Flag::Quick)).collect();
+        }
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         Ok(BenchReport { machine: Machine::here().describe(), commit: machine::commit(root), rows })
     }
+}
+
+fn road(extent: &Extent, say: &dyn Fn(&str), rows: &mut Vec<Row>) -> Result<()> {
+    for (ids, measure) in ROAD {
+        if ids.iter().any(|id| extent.wants(id)) {
+            say(&ids.join(", "));
+            measure(extent.runs, rows).with_context(|| ids.join(", "))?;
+        }
+    }
+    Ok(())
 }

@@ -68,7 +68,18 @@ pub(super) fn plan(pair: &Pair, port: u16) -> Result<Plan> {
 
 /// 60-byte frames to a UDP port, from 64 ports.
 pub(super) fn plan_between(from: [u8; 6], to: [u8; 6], src: IpAddr, dst: IpAddr, port: u16) -> Result<Plan> {
-    Ok(Plan::new(&Profile {
+    Ok(Plan::new(&profile(from, to, src, dst, port)?)?)
+}
+
+/// Frames of `mix` from the peer end to a UDP port of `dst`, by way of the served end.
+pub(super) fn mixed_plan(pair: &Pair, dst: IpAddr, port: u16, mix: Mix) -> Result<Plan> {
+    let Pair { peer, served, .. } = pair;
+    let profile = profile(peer.mac.0, served.mac.0, peer.v4.into(), dst, port)?;
+    Ok(Plan::new(&Profile { mix, ..profile })?)
+}
+
+fn profile(from: [u8; 6], to: [u8; 6], src: IpAddr, dst: IpAddr, port: u16) -> Result<Profile> {
+    Ok(Profile {
         src_mac: Mac(from),
         dst_mac: Mac(to),
         tags: Vec::new(),
@@ -81,7 +92,7 @@ pub(super) fn plan_between(from: [u8; 6], to: [u8; 6], src: IpAddr, dst: IpAddr,
         order: Order::RoundRobin,
         mix: Mix::Fixed(FrameSize::new(64)?),
         seed: 1,
-    })?)
+    })
 }
 
 /// The first frame of a plan, complete with lengths and checksums.
@@ -109,6 +120,12 @@ impl<'a> Flood<'a> {
     /// Sends for one run, on the generator's core.
     pub(super) fn send(&mut self) -> Result<Sent> {
         let job = Job::lasting(RUN.as_nanos() as u64, Rate::UNLIMITED);
+        self.on_its_core(|sender| sender.send(&job, &Monotonic, &mut |_| {}))
+    }
+
+    /// Sends at a rate, in frames a second, for `length`.
+    pub(super) fn at(&mut self, rate: f64, length: Duration) -> Result<Sent> {
+        let job = Job::lasting(length.as_nanos() as u64, Rate::new(rate)?);
         self.on_its_core(|sender| sender.send(&job, &Monotonic, &mut |_| {}))
     }
 

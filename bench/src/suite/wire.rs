@@ -1,17 +1,17 @@
-//! Rows over a veth pair: receiving and echoing, each against bare AF_XDP in turns.
+//! Rows over a veth pair: receiving and echoing as fast as frames come, each against its peers in turns.
 //!
-//! Ours is the daemon itself with the targets `sink` and `echo`, on a pair of its own; the peers have pairs of
-//! their own, too, so that a turn costs no set-up, and whoever waits for his turn blocks in poll(2). The generator is
-//! the same for all: live frames on core 1, which also runs XDP and the kernel's copy.
-use std::{cell::RefCell, thread, time::Duration};
+//! Ours is the daemon itself with the targets `sink` and `echo`. The generator is the same for all: live frames on core
+//! 1, which also runs XDP and the kernel's copy.
+use std::cell::RefCell;
 
 use anyhow::Result;
 use octroi_tests::lab::{Config, Daemon, Pair};
-use xsk::bpf::{Generator, LabLink, XdpMode};
 
-use super::stage::{BareRun, Before, ECHO, SHAPE, SINK, Work, flood, pair, plan};
+use super::{
+    echoes::{Echo, Who, settled},
+    stage::{BareRun, Before, SHAPE, SINK, Work, flood, pair, plan},
+};
 use crate::{
-    engine::drive::Sent,
     peer::bare::Idle,
     report::{
         bench::{Better, Row},
@@ -22,8 +22,6 @@ use crate::{
 
 /// Share of the bare program's rate that Octroi must reach.
 const SHARE: f64 = 0.9;
-/// A receiver that took nothing for so long has emptied its rings.
-const SETTLED: Duration = Duration::from_millis(5);
 
 /// Measures all rows over a wire.
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
@@ -34,8 +32,7 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 /// `rx_veth_60` and `rx_veth_60_floor`: three receivers, measured in turns.
 fn receive(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let ours = RefCell::new(Served::new()?);
-    let steered = Wire::new(Before::Steering, Work::Receive, SINK)?;
-    let floor = Wire::new(Before::Floor, Work::Receive, SINK)?;
+    let (steered, floor) = (Wire::new(Before::Steering)?, Wire::new(Before::Floor)?);
     let octroi = || ours.borrow_mut().received();
     let behind_steering = interleaved(runs, Better::Higher, octroi, || steered.received())?;
     rows.extend(
@@ -52,28 +49,25 @@ fn receive(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     ours.into_inner().end()
 }
 
-/// `echo_veth_60`: replies a second, counted at the end that asked.
+/// `echo_veth_60` and `echo_veth_60_kernel`: replies a second, counted at the end that asked.
 fn echo(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
-    let ours = Served::new()?;
-    let asked = plan(&ours.pair, ECHO)?;
-    let bare = Wire::new(Before::Steering, Work::Swap, ECHO)?;
-    let (mut to_ours, mut to_bare) =
-        (Replies::count_at(&ours.pair, &asked)?, Replies::count_at(&bare.pair, &bare.plan)?);
-    let pairs = interleaved(
-        runs,
-        Better::Higher,
-        || to_ours.answered(&ours.pair, &asked),
-        || to_bare.answered(&bare.pair, &bare.plan),
-    )?;
+    let (ours, bare) = (Echo::smallest(Who::Octroi)?, Echo::smallest(Who::Bare)?);
+    let kernel = Echo::smallest(Who::Kernel)?;
+    let octroi = RefCell::new(ours.asker()?);
+    let (mut to_bare, mut to_kernel) = (bare.asker()?, kernel.asker()?);
+    let answered = || octroi.borrow_mut().answered();
+    let pairs = interleaved(runs, Better::Higher, answered, || to_bare.answered())?;
     rows.extend(
         Row::paired("echo_veth_60", "packets/s", "bare AF_XDP swapping addresses", &pairs)
             .map(|row| row.with_limit(SHARE)),
     );
-    drop(to_ours);
+    let pairs = interleaved(runs, Better::Higher, answered, || to_kernel.answered())?;
+    rows.extend(Row::paired("echo_veth_60_kernel", "packets/s", "the kernel's forwarding", &pairs));
+    drop(octroi);
     ours.end()
 }
 
-/// The daemon on a pair of its own.
+/// The daemon's sink on a pair of its own.
 struct Served {
     daemon: Daemon,
     pair: Pair,
@@ -100,7 +94,7 @@ impl Served {
     }
 }
 
-/// A bare program on a pair of its own.
+/// A bare receiver on a pair of its own.
 struct Wire {
     run: BareRun,
     pair: Pair,
@@ -108,58 +102,17 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(before: Before, work: Work, port: u16) -> Result<Self> {
+    fn new(before: Before) -> Result<Self> {
         let pair = pair()?;
-        let mut run = BareRun::start(&pair, work, Idle::Sleep)?;
+        let mut run = BareRun::start(&pair, Work::Receive, Idle::Sleep)?;
         run.put(&pair, before)?;
-        Ok(Self { run, plan: plan(&pair, port)?, pair })
+        Ok(Self { run, plan: plan(&pair, SINK)?, pair })
     }
 
-    /// One run: what was sent, and how many frames the program took.
-    fn flooded(&self) -> Result<(Sent, u64)> {
+    /// Frames a second that it took in one run.
+    fn received(&self) -> Result<f64> {
         let before = self.run.count();
         let sent = flood(&self.pair, &self.plan)?;
-        Ok((sent, settled(|| Ok(self.run.count()))? - before))
-    }
-
-    fn received(&self) -> Result<f64> {
-        let (sent, taken) = self.flooded()?;
-        Ok(taken as f64 / sent.duration_s)
-    }
-}
-
-/// Counts the replies at the end that asked.
-struct Replies {
-    counter: Generator,
-    _link: LabLink,
-}
-
-impl Replies {
-    fn count_at(pair: &Pair, plan: &Plan) -> Result<Self> {
-        let ifindex = pair.peer.ifindex()?;
-        let counter = Generator::load(plan.config(), &plan.flows()[..1])?;
-        let link = pair.peer.netns.enter(|| counter.absorb_at(ifindex, XdpMode::Native))??;
-        Ok(Self { counter, _link: link })
-    }
-
-    /// Replies a second in one run.
-    fn answered(&mut self, pair: &Pair, plan: &Plan) -> Result<f64> {
-        let before = self.counter.absorbed()?;
-        let sent = flood(pair, plan)?;
-        let after = settled(|| Ok(self.counter.absorbed()?))?;
-        Ok((after - before) as f64 / sent.duration_s)
-    }
-}
-
-/// The count once it has stopped moving.
-fn settled(mut count: impl FnMut() -> Result<u64>) -> Result<u64> {
-    let mut last = count()?;
-    loop {
-        thread::sleep(SETTLED);
-        let now = count()?;
-        if now == last {
-            return Ok(now);
-        }
-        last = now;
+        Ok((settled(|| Ok(self.run.count()))? - before) as f64 / sent.duration_s)
     }
 }
