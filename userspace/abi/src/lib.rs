@@ -10,6 +10,7 @@
 //! | [`port`] | what `steer` must know of the interface it runs on |
 //! | [`counter`] | the outcome of every packet that XDP saw, one counter each |
 //! | [`pins`] | names of programs, maps and pins |
+//! | `shm` | the rings that an application shares with the daemon (not for XDP, which has no fences) |
 //! | [`pktgen`] | the traffic generator's plan, shared with its XDP program |
 #![no_std]
 #![deny(unsafe_code)]
@@ -19,6 +20,8 @@ pub mod pins;
 pub mod pktgen;
 pub mod port;
 pub mod rxmeta;
+#[cfg(not(target_arch = "bpf"))]
+pub mod shm;
 pub mod steer;
 
 /// Version of every layout in this crate, pinned as one `u32` beside the maps.
