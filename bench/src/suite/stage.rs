@@ -50,6 +50,8 @@ pub(super) const SINK: u16 = 9;
 pub(super) const SHAPE: Shape = Shape { frames: 2048, ring: 1024, headroom: 16 };
 /// Length of one run over a wire.
 const RUN: Duration = Duration::from_millis(600);
+/// How late the last frame of a trial may leave.
+const SLACK: Duration = Duration::from_millis(10);
 /// UDP's protocol number.
 const UDP: u8 = 17;
 /// Distinct (source, destination) pairs.
@@ -123,9 +125,11 @@ impl<'a> Flood<'a> {
         self.on_its_core(|sender| sender.send(&job, &Monotonic, &mut |_| {}))
     }
 
-    /// Sends at a rate, in frames a second, for `length`.
+    /// Sends at a rate, in frames a second, for `length`: a count of frames, so that a clock's rounding is no loss.
     pub(super) fn at(&mut self, rate: f64, length: Duration) -> Result<Sent> {
-        let job = Job::lasting(length.as_nanos() as u64, Rate::new(rate)?);
+        let frames = (rate * length.as_secs_f64()) as u64;
+        let longest = (length + SLACK).as_nanos() as u64;
+        let job = Job { frames: Some(frames), ..Job::lasting(longest, Rate::new(rate)?) };
         self.on_its_core(|sender| sender.send(&job, &Monotonic, &mut |_| {}))
     }
 
