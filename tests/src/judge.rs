@@ -4,18 +4,23 @@
 //!
 //! Bulk goes by the chunk: each frame's verdict and bytes are compared with what the others said, the counters once,
 //! as the sum over the chunk. A chunk that differs is judged again frame by frame, to name the one.
-use std::{collections::BTreeMap, fmt::Write as _, os::fd::OwnedFd};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Write as _, os::fd::OwnedFd, time::Duration};
 
 use abi::{
-    counter::XdpCounter,
+    counter::{Role, XdpCounter},
+    fragment::{FragEntry, FragKey, LIFETIME_NS},
     pins::PROG_INGRESS,
     port::{PortConfig, TRANSIT},
-    rxmeta::RxMeta,
+    rxmeta::{RxMeta, flag},
     steer::{SteerKey, Target, kind, target_flag},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use multistack::steer::Outcome;
-use xsk::bpf::{Counters, Counts, Input, Instance, Loaded, Run, Verdict, unbound_socket};
+use multistack::{
+    fragment::Change,
+    steer::{Outcome, steer_among},
+};
+use nix::time::{ClockId, clock_gettime};
+use xsk::bpf::{Counters, Counts, Datagrams, Input, Instance, Loaded, Run, Verdict, unbound_socket};
 use zerocopy::FromBytes as _;
 
 use crate::{
@@ -41,7 +46,16 @@ pub struct Setting {
     pub port: PortConfig,
     /// The tuples.
     pub table: BTreeMap<SteerKey, Target>,
+    /// The datagrams of which a first fragment came before. Each frame finds these, whatever came between.
+    pub datagrams: BTreeMap<FragKey, FragEntry>,
 }
+
+/// When the twin and the oracle judge.
+pub const NOW: Duration = Duration::from_secs(100);
+/// The end of an entry that nobody sees the end of.
+const NEVER_NS: u64 = u64::MAX;
+/// The end of an entry that was over when the machine started.
+const LONG_AGO_NS: u64 = 1;
 
 impl Setting {
     /// An interface of the corpus with these VLANs.
@@ -49,7 +63,7 @@ impl Setting {
     pub fn new(name: &'static str, vlans: &[u16]) -> Self {
         let mut port = PortConfig { mac: layers::MAC, tags: vlans.len() as u8, ..PortConfig::default() };
         port.vlan[..vlans.len()].copy_from_slice(vlans);
-        Self { name, port, table: owned() }
+        Self { name, port, table: owned(), datagrams: begun() }
     }
 
     /// The same, for transit.
@@ -85,7 +99,7 @@ fn owned() -> BTreeMap<SteerKey, Target> {
     let kinds = [kind::STACK, kind::FASTPATH, kind::ACTIVE, kind::MODULE, kind::BUILTIN];
     let target = |n: u16| Target {
         kind: kinds[usize::from(n) % kinds.len()],
-        flags: target_flag::ON_CRASH_PASS,
+        flags: target_flag::ON_CRASH_PASS | if n % 2 == 0 { target_flag::ICMP } else { 0 },
         id: 0x0100 + n,
         generation: 0xa000 + n,
         aux: 0x5555,
@@ -93,13 +107,69 @@ fn owned() -> BTreeMap<SteerKey, Target> {
     keys.zip((0..).map(target)).collect()
 }
 
-/// What the slow twin says.
+/// The corpus's datagrams of UDP began a moment ago, those of TCP long ago, others never.
+fn begun() -> BTreeMap<FragKey, FragEntry> {
+    let target = Target { kind: kind::STACK, flags: 0, id: 0x0200, generation: 0xb000, aux: 0x6666 };
+    [(17, NEVER_NS), (6, LONG_AGO_NS)]
+        .into_iter()
+        .flat_map(|(proto, until_ns)| {
+            let v4 = FragKey::v4(layers::PEER_V4, layers::V4, layers::ID_V4, proto);
+            let v6 = FragKey::v6(layers::PEER_V6, layers::V6, layers::ID_V6, proto);
+            [v4, v6].map(|key| (key, FragEntry { key, target, until_ns }))
+        })
+        .collect()
+}
+
+/// What the slow twin says, and what the frame changes.
 #[must_use]
-pub fn twin(frame: &[u8], setting: &Setting) -> Judgement {
-    match multistack::steer::steer(frame, &setting.port, &setting.table) {
+pub fn twin(frame: &[u8], setting: &Setting) -> (Judgement, Change) {
+    let (outcome, change) = steer_among(frame, &setting.port, &setting.table, &setting.datagrams, NOW);
+    let judgement = match outcome {
         Outcome::Pass(reason) => Judgement::Pass(reason),
         Outcome::Redirect { meta, .. } => Judgement::Redirect(meta),
+    };
+    (judgement, change)
+}
+
+impl Setting {
+    /// Checks that a frame changed in the fragment map what the twin says, and makes that undone.
+    ///
+    /// # Errors
+    /// It did not, or the kernel refuses.
+    pub fn undo_change(&self, frame: &[u8], map: &mut Datagrams) -> Result<()> {
+        let (_, change) = twin(frame, self);
+        let key = match change {
+            Change::None => return Ok(()),
+            Change::Forget(key) => key,
+            Change::Enter(entry) => entry.key,
+        };
+        ensure_changed(&change, map.get(key)?)?;
+        match self.datagrams.get(&key) {
+            Some(&entry) => map.put(entry)?,
+            None => map.delete(key)?,
+        }
+        Ok(())
     }
+}
+
+/// The fragment map has `found` after a frame that changed this, a moment ago.
+///
+/// # Errors
+/// It has something else.
+pub fn ensure_changed(change: &Change, found: Option<FragEntry>) -> Result<()> {
+    let wanted = match change {
+        Change::Enter(entry) => Some(*entry),
+        Change::Forget(_) | Change::None => None,
+    };
+    let of_whom = |entry: &FragEntry| (entry.key, entry.target);
+    ensure!(found.as_ref().map(of_whom) == wanted.as_ref().map(of_whom), "{found:?} instead of {wanted:?}");
+    if let Some(entry) = found {
+        // The kernel's clock is not the twin's: the entry began before now, and a test does not last as long as it.
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?).as_nanos();
+        let lives = u128::from(entry.until_ns).checked_sub(now);
+        ensure!(lives.is_some_and(|ns| ns <= u128::from(LIFETIME_NS)), "until {} at {now}", entry.until_ns);
+    }
+    Ok(())
 }
 
 /// What the oracle says, after the twin said the same.
@@ -107,10 +177,10 @@ pub fn twin(frame: &[u8], setting: &Setting) -> Judgement {
 /// # Errors
 /// They differ.
 pub fn twin_and_oracle(sample: &Sample, setting: &Setting) -> Result<Judgement> {
-    let oracle = oracle::steer(&sample.frame, &setting.port, &setting.table);
+    let oracle = oracle::steer(&sample.frame, &setting.port, &setting.table, &setting.datagrams, NOW);
     let twin = twin(&sample.frame, setting);
     ensure!(twin == oracle, "{}twin   {twin:?}\noracle {oracle:?}", describe(sample, setting));
-    Ok(oracle)
+    Ok(oracle.0)
 }
 
 /// The XDP object, in one setting.
@@ -118,6 +188,7 @@ pub struct Xdp {
     setting: Setting,
     loaded: Loaded,
     counters: Counters,
+    datagrams: RefCell<Datagrams>,
     _socket: OwnedFd,
 }
 
@@ -136,9 +207,12 @@ impl Xdp {
         for (&key, &target) in &setting.table {
             steering.put(key, target)?;
         }
+        let mut datagrams = instance.datagrams()?;
+        setting.datagrams.values().try_for_each(|&entry| datagrams.put(entry))?;
         let socket = unbound_socket()?;
         loaded.xsks()?.set(0, &socket)?;
-        Ok(Self { setting, loaded, counters: instance.counters()?, _socket: socket })
+        let (counters, datagrams) = (instance.counters()?, RefCell::new(datagrams));
+        Ok(Self { setting, loaded, counters, datagrams, _socket: socket })
     }
 
     /// Whether the kernel runs programs on such a frame.
@@ -156,12 +230,12 @@ impl Xdp {
         let mut wanted = Counts::default();
         let mut agreed = true;
         for (sample, judgement) in chunk.iter().filter(|(sample, _)| Self::takes(&sample.frame)) {
-            wanted[XdpCounter::Rx as usize] += 1;
-            wanted[counter_of(judgement) as usize] += 1;
+            wanted.iter_mut().zip(counts_of(judgement)).for_each(|(sum, one)| *sum += one);
             agreed &= saw(&self.run(&sample.frame)?, &sample.frame).is_ok_and(|seen| seen.of(judgement));
+            agreed &= self.undo_change(&sample.frame).is_ok();
         }
         if agreed && self.moved_since(&before)? == wanted {
-            return Ok(());
+            return self.has_its_datagrams();
         }
         for (sample, judgement) in chunk.iter().filter(|(sample, _)| Self::takes(&sample.frame)) {
             let xdp = self.judge(&sample.frame).with_context(|| describe(sample, &self.setting))?;
@@ -182,12 +256,22 @@ impl Xdp {
             Seen::Redirect(meta) => Judgement::Redirect(meta),
             Seen::Pass => Judgement::Pass(reason(&self.moved_since(&before)?)?),
         };
-        let mut wanted = Counts::default();
-        wanted[XdpCounter::Rx as usize] = 1;
-        wanted[counter_of(&judgement) as usize] = 1;
         let moved = self.moved_since(&before)?;
-        ensure!(moved == wanted, "counters moved {moved:?} after {judgement:?}");
+        ensure!(moved == counts_of(&judgement), "counters moved {moved:?} after {judgement:?}");
+        self.undo_change(frame)?;
         Ok(judgement)
+    }
+
+    fn undo_change(&self, frame: &[u8]) -> Result<()> {
+        self.setting.undo_change(frame, &mut self.datagrams.borrow_mut())
+    }
+
+    /// No frame changed the fragment map but as it should, or the map is not what it was.
+    fn has_its_datagrams(&self) -> Result<()> {
+        let mut entries = self.datagrams.borrow().list()?;
+        entries.sort_by_key(|entry| entry.key);
+        ensure!(entries.iter().eq(self.setting.datagrams.values()), "the fragment map has {entries:?}");
+        Ok(())
     }
 
     fn run(&self, frame: &[u8]) -> Result<Run> {
@@ -232,7 +316,25 @@ fn saw(run: &Run, frame: &[u8]) -> Result<Seen> {
     }
 }
 
-/// The counter that a frame moves beside `xdp.rx`.
+/// All that one frame moves: `xdp.rx`, its outcome, and notes.
+#[must_use]
+pub fn counts_of(judgement: &Judgement) -> Counts {
+    let mut counts = Counts::default();
+    counts[XdpCounter::Rx as usize] = 1;
+    counts[counter_of(judgement) as usize] = 1;
+    if let Judgement::Redirect(meta) = judgement {
+        for (bit, note) in [
+            (flag::FRAG_FIRST, XdpCounter::FragFirst),
+            (flag::FRAG_LATER, XdpCounter::FragLater),
+            (flag::ICMP_ERROR, XdpCounter::IcmpError),
+        ] {
+            counts[note as usize] = u64::from(meta.flags & bit != 0);
+        }
+    }
+    counts
+}
+
+/// The counter that is a frame's outcome.
 #[must_use]
 pub fn counter_of(judgement: &Judgement) -> XdpCounter {
     match judgement {
@@ -241,10 +343,14 @@ pub fn counter_of(judgement: &Judgement) -> XdpCounter {
     }
 }
 
-/// The counter beside `xdp.rx` that one frame moved.
-fn reason(moved: &Counts) -> Result<XdpCounter> {
-    let others = XdpCounter::ALL.into_iter().skip(1).filter(|&counter| moved[counter as usize] != 0);
-    let others: Vec<_> = others.collect();
+/// The outcome that one frame moved.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn reason(moved: &Counts) -> Result<XdpCounter> {
+    let is_outcome = |counter: &XdpCounter| !matches!(counter.desc().role, Role::Rx | Role::Note);
+    let outcomes = XdpCounter::ALL.into_iter().filter(is_outcome);
+    let others: Vec<_> = outcomes.filter(|&counter| moved[counter as usize] != 0).collect();
     match others[..] {
         [one] => Ok(one),
         _ => bail!("{others:?} moved"),

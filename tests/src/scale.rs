@@ -20,6 +20,9 @@ pub const B05_FRAMES: Scale = Scale { run: 500_000, deep: 10_000_000 };
 /// B5: frames that proptest builds, and makes small when one fails.
 pub const B05_SHRINKABLE: Scale = Scale { run: 20_000, deep: 400_000 };
 
+/// B7: random fragments for the XDP object, the twin and the oracle.
+pub const B07_FRAMES: Scale = Scale { run: 50_000, deep: 2_000_000 };
+
 /// F4: rounds of ten replacements of the XDP programs under load, in each mode.
 pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
 

@@ -1,5 +1,6 @@
 //! What a daemon finds that others left in bpffs: adopted if it is exactly ours, else refused before anything is touched.
 use abi::{
+    fragment::{FRAG_ENTRIES, FragEntry, FragKey},
     port::PortConfig,
     steer::{SteerKey, Target, kind},
 };
@@ -15,10 +16,16 @@ const NEEDS: [Need; 2] = [Need::Netns, Need::Bpf];
 const KEY: SteerKey = SteerKey::v4(17, [192, 0, 2, 1], 7);
 const TARGET: Target = Target { kind: kind::STACK, flags: 0, id: 3, generation: 9, aux: 0 };
 
+const DATAGRAM: FragEntry = FragEntry {
+    key: FragKey::v4([198, 51, 100, 1], [192, 0, 2, 1], 5, 17),
+    target: TARGET,
+    until_ns: u64::MAX,
+};
+
 /// Everything that one interface pins.
 const INTERFACE: [&str; 4] = ["served0/JUMP", "served0/LINK", "served0/PORT", "served0/XSKS"];
 /// Everything that an instance pins.
-const INSTANCE: [&str; 3] = ["COUNTERS", "LAYOUT", "STEER"];
+const INSTANCE: [&str; 4] = ["COUNTERS", "FRAGS", "LAYOUT", "STEER"];
 
 fn all() -> Vec<&'static str> {
     [&INSTANCE[..], &INTERFACE[..]].concat()
@@ -51,6 +58,7 @@ fn pins_stay_after_a_crash_and_the_next_daemon_adopts_them() -> Result<()> {
         let instance = open(&pins)?;
         let attached = instance.attach(&spec)?;
         instance.steering()?.put(KEY, TARGET)?;
+        instance.datagrams()?.put(DATAGRAM)?;
         let before = attached.ids()?;
         drop((attached, instance));
         ensure!(occupant(spec.ifindex)?.is_some_and(|o| o.id == before.program), "a crash detached it");
@@ -58,6 +66,7 @@ fn pins_stay_after_a_crash_and_the_next_daemon_adopts_them() -> Result<()> {
 
         let instance = open(&pins)?;
         ensure!(instance.steering()?.list()? == [(KEY, TARGET)], "the steering table was not adopted");
+        ensure!(instance.datagrams()?.list()? == [DATAGRAM], "the fragment map was not adopted");
         let attached = instance.attach(&spec)?;
         let after = attached.ids()?;
         ensure!(after.link == before.link, "another link: {before:?}, {after:?}");
@@ -247,27 +256,30 @@ fn pins_without_a_layout_are_refused_before_anything_is_touched() -> Result<()> 
 #[test]
 fn pins_of_another_shape_are_refused_before_anything_is_touched() -> Result<()> {
     let Some(_lab) = lab::require("pins_shape", &NEEDS)? else { return Ok(()) };
-    let entries = abi::steer::STEER_ENTRIES;
-    for (shape, what, found) in [
-        ((MapType::LruHash, 20, 8, entries), "type", MapType::LruHash as u32),
-        ((MapType::Hash, 24, 8, entries), "key size", 24),
-        ((MapType::Hash, 20, 16, entries), "value size", 16),
-        ((MapType::Hash, 20, 8, entries / 2), "entries", entries / 2),
+    let (steer, frags) = (abi::steer::STEER_ENTRIES, FRAG_ENTRIES);
+    for (name, shape, what, found) in [
+        ("STEER", (MapType::LruHash, 20, 8, steer), "type", MapType::LruHash as u32),
+        ("STEER", (MapType::Hash, 24, 8, steer), "key size", 24),
+        ("STEER", (MapType::Hash, 20, 16, steer), "value size", 16),
+        ("STEER", (MapType::Hash, 20, 8, steer / 2), "entries", steer / 2),
+        ("FRAGS", (MapType::Hash, 40, 56, frags), "type", MapType::Hash as u32),
+        ("FRAGS", (MapType::LruHash, 36, 56, frags), "key size", 36),
+        ("FRAGS", (MapType::LruHash, 40, 16, frags), "value size", 16),
+        ("FRAGS", (MapType::LruHash, 40, 56, frags * 2), "entries", frags * 2),
     ] {
         let pins = Pins::new()?;
         pin_other(&pins, "LAYOUT", (MapType::Array, 4, 4, 1), Some(abi::LAYOUT))?;
-        pin_other(&pins, "STEER", shape, None)?;
+        pin_other(&pins, name, shape, None)?;
         match open(&pins) {
             Err(BpfError::Pin { path, difference: Difference { what: w, found: f, .. } }) => {
-                ensure!(
-                    path == pins.path().join("STEER") && w == what && f == found,
-                    "{w} {f} at {}",
-                    path.display()
-                );
+                let path = path.as_path();
+                ensure!(path == pins.path().join(name) && w == what && f == found, "{w} {f} at {path:?}");
             }
             other => bail!("{what} not refused: {other:?}"),
         }
-        ensure!(pins.list()? == ["LAYOUT", "STEER"], "touched: {:?}", pins.list()?);
+        let mut there = ["LAYOUT", name];
+        there.sort_unstable();
+        ensure!(pins.list()? == there, "touched: {:?}", pins.list()?);
     }
     Ok(())
 }

@@ -46,7 +46,10 @@ fn f15_a_foreign_program_is_named_and_left_alone() -> Result<()> {
             }
             Ok(())
         })??;
-        ensure!(pins.list()? == ["COUNTERS", "LAYOUT", "STEER"], "something of the interface is pinned");
+        ensure!(
+            pins.list()? == ["COUNTERS", "FRAGS", "LAYOUT", "STEER"],
+            "something of the interface is pinned"
+        );
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 //! | [`ingress`] | the attached program: counts, starts the chain |
 //! | [`steer`] | the end of the chain: whose is it, and where does it go |
 //! | [`parse`] | the headers, one protocol a file |
+//! | [`datagram`] | whose a datagram is, from its first fragment to its last |
 //! | [`meta`] | the 16 bytes before the packet |
 //! | [`frame`] | bounds-checked reads |
 //! | [`maps`] | the maps, named as `abi::pins` names them |
@@ -22,6 +23,7 @@
 #![no_main]
 
 mod counters;
+mod datagram;
 mod frame;
 mod ingress;
 mod maps;

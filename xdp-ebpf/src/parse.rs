@@ -6,23 +6,24 @@ mod eth;
 mod ipv4;
 mod ipv6;
 mod plain;
+mod quote;
 
-use abi::{counter::XdpCounter, port::PortConfig, rxmeta::flag, steer::SteerKey};
+use abi::{counter::XdpCounter, fragment::FragKey, port::PortConfig, rxmeta::flag, steer::SteerKey};
 
 use crate::frame::Frame;
+
+pub use plain::parse as plain;
 
 /// Bytes that must follow the IP headers: the smallest transport header, UDP's.
 const MIN_TRANSPORT: usize = 8;
 
-/// What steering and the worker need of a frame's headers.
+/// What a worker needs of a frame's headers.
 pub struct Parsed {
-    /// The tuple.
-    pub key: Key,
     /// Bits of [`flag`].
     pub flags: u8,
     /// Offset of the network header.
     pub l3_off: u8,
-    /// Offset of the transport header.
+    /// Offset of the transport or ICMP header; 0 in a later fragment.
     pub l4_off: u16,
 }
 
@@ -30,6 +31,13 @@ pub struct Parsed {
 pub struct Key([u32; 5]);
 
 impl Key {
+    /// Of an address as it lies in memory, a port as it lies in memory, and a protocol.
+    #[inline(always)]
+    fn new(address: [u32; 4], port: u16, proto: u8) -> Self {
+        let [a, b, c, d] = address;
+        Self([a, b, c, d, u32::from(port) | u32::from(proto) << 16])
+    }
+
     /// The same tuple with the unspecified address: what a transit service registers.
     #[inline(always)]
     pub fn any(&self) -> Self {
@@ -43,53 +51,130 @@ impl Key {
     }
 }
 
-/// Parses `frame`, which arrived on the interface that `port` describes.
-#[inline(always)]
-pub fn frame(frame: Frame, port: &PortConfig) -> Result<Parsed, XdpCounter> {
-    if let Some(parsed) = plain::parse(frame, port) {
-        return Ok(parsed);
+/// A [`FragKey`] as five words, for the reasons that [`Key`] has.
+pub struct Identity(pub [u64; 5]);
+
+impl Identity {
+    /// What the map is asked for.
+    #[inline(always)]
+    pub fn key(&self) -> &FragKey {
+        zerocopy::transmute_ref!(&self.0)
     }
-    let link = eth::parse(frame, port)?;
-    let l3 = link.l3_off;
-    let network = match link.network {
-        eth::Network::V4 => ipv4::parse(frame, l3)?,
-        eth::Network::V6 => ipv6::parse(frame, l3)?,
-    };
-    let ports = ports(frame, &network)?;
-    let tagged = if port.tags == 0 { 0 } else { flag::TAGGED };
-    let [a, b, c, d] = network.dst;
-    Ok(Parsed {
-        key: Key([a, b, c, d, ports]),
-        flags: network.flags | tagged,
-        l3_off: l3 as u8,
-        l4_off: network.l4_off as u16,
-    })
 }
 
-/// What the network layer says, once rules 5 to 12 are done with it.
-struct Network {
+/// Eight bytes of which the first four lie in memory as `first` does.
+#[inline(always)]
+fn word(first: u32, second: u32) -> u64 {
+    u64::from(first) | u64::from(second) << 32
+}
+
+/// What the link and network layers say, once rules 1 to 12 are done with them.
+pub struct Network {
+    /// The source, as it lies in memory.
+    src: [u32; 4],
     /// The destination, as it lies in memory.
     dst: [u32; 4],
-    proto: u8,
-    /// [`flag::IPV6`] and [`flag::OPTIONS`].
+    /// Which part of a datagram this is.
+    pub part: Part,
+    /// [`flag::IPV6`], [`flag::OPTIONS`] and [`flag::TAGGED`].
     flags: u8,
+    l3_off: usize,
+    /// Where the transport header begins, if the chain of extension headers leads to one.
     l4_off: usize,
+    /// What the transport is, or why there is no way to it. Of a later fragment it means nothing.
+    proto: Result<u8, XdpCounter>,
     /// Where the IP packet ends; the frame is at least as long.
     end: usize,
 }
 
-/// Rules 13 to 15, and the last word of the key: destination port, protocol, zero.
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy)]
+pub enum Part {
+    Whole,
+    First(Datagram),
+    Later(Datagram),
+}
+
+/// What all fragments of a datagram have in common beside their addresses, as a [`FragKey`] has it.
+#[derive(Clone, Copy)]
+pub struct Datagram {
+    id: u32,
+    proto: u8,
+}
+
+/// Rules 1 to 12.
 #[inline(always)]
-fn ports(frame: Frame, network: &Network) -> Result<u32, XdpCounter> {
-    if network.l4_off + MIN_TRANSPORT > network.end {
-        return Err(XdpCounter::PassBadHeader);
+pub fn network(frame: Frame, port: &PortConfig) -> Result<Network, XdpCounter> {
+    let link = eth::parse(frame, port)?;
+    let mut network = match link.network {
+        eth::Network::V4 => ipv4::parse(frame, link.l3_off)?,
+        eth::Network::V6 => ipv6::parse(frame, link.l3_off)?,
+    };
+    if port.tags != 0 {
+        network.flags |= flag::TAGGED;
     }
-    match network.proto {
-        6 | 17 | 33 | 132 | 136 => {}
-        1 | 58 => return Err(XdpCounter::PassIcmp),
-        _ => return Err(XdpCounter::PassProtocol),
+    Ok(network)
+}
+
+impl Network {
+    /// Rules 13 to 15: the packet's own tuple.
+    #[inline(always)]
+    pub fn key(&self, frame: Frame) -> Result<Key, XdpCounter> {
+        let proto = self.proto?;
+        if self.l4_off + MIN_TRANSPORT > self.end {
+            return Err(XdpCounter::PassBadHeader);
+        }
+        if is_icmp(proto) {
+            return Err(XdpCounter::PassIcmp);
+        }
+        if !has_ports(proto) {
+            return Err(XdpCounter::PassProtocol);
+        }
+        // It is there, for the packet ends in the frame; only the verifier does not know.
+        let transport = frame.words::<2>(self.l4_off).ok_or(XdpCounter::PassBadHeader)?;
+        Ok(Key::new(self.dst, transport.raw::<1>(), proto))
     }
-    // It is there, for the packet ends in the frame; only the verifier does not know.
-    let transport = frame.words::<2>(network.l4_off).ok_or(XdpCounter::PassBadHeader)?;
-    Ok(u32::from(transport.raw::<1>()) | u32::from(network.proto) << 16)
+
+    /// Rule 22: the tuple whose packet this packet, an ICMP error, quotes.
+    #[inline(always)]
+    pub fn quoted(&self, frame: Frame) -> Option<Key> {
+        let is_v6 = self.flags & flag::IPV6 != 0;
+        match (self.proto, is_v6) {
+            (Ok(1), false) => quote::v4(frame, self),
+            (Ok(58), true) => quote::v6(frame, self),
+            _ => None,
+        }
+    }
+
+    /// The identity that this fragment shares with all others of its datagram.
+    #[inline(always)]
+    pub fn identity(&self, datagram: Datagram) -> Identity {
+        let ([a, b, c, d], [e, f, g, h]) = (self.src, self.dst);
+        let last = word(datagram.id, u32::from(datagram.proto));
+        Identity([word(a, b), word(c, d), word(e, f), word(g, h), last])
+    }
+
+    /// What a worker needs to know, with these flags beside those of the layers.
+    #[inline(always)]
+    pub fn parsed(&self, flags: u8) -> Parsed {
+        let l4_off = if flags & flag::FRAG_LATER == 0 { self.l4_off as u16 } else { 0 };
+        Parsed { flags: self.flags | flags, l3_off: self.l3_off as u8, l4_off }
+    }
+
+    /// Whether rule 17 may look once more.
+    #[inline(always)]
+    pub fn has_options(&self) -> bool {
+        self.flags & flag::OPTIONS != 0
+    }
+}
+
+#[inline(always)]
+fn is_icmp(proto: u8) -> bool {
+    proto == 1 || proto == 58
+}
+
+/// TCP, UDP, DCCP, SCTP, UDP-Lite.
+#[inline(always)]
+fn has_ports(proto: u8) -> bool {
+    matches!(proto, 6 | 17 | 33 | 132 | 136)
 }

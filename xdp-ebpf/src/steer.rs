@@ -1,8 +1,8 @@
 //! The end of the chain: finds whose a frame is, writes `RxMeta` before it, and redirects it.
 //!
-//! It refuses to read behind the ports and to keep state: one lookup (two where the interface serves transit) and
-//! the frame is somebody's or the OS stack's. The rules, row by row, are those of `multistack::steer`, its slow
-//! twin in userspace.
+//! It refuses to read behind the ports, but for the packet that an ICMP error quotes: one lookup (two where the interface
+//! serves transit) and the frame is somebody's or the OS stack's. The only state is whose a fragmented datagram is. The
+//! rules, row by row, are those of `multistack::steer`, its slow twin in userspace.
 use abi::{
     counter::XdpCounter,
     port::{PortConfig, TRANSIT},
@@ -17,10 +17,11 @@ use aya_ebpf::{
 
 use crate::{
     counters::count,
+    datagram,
     frame::Frame,
     maps::{PORT, STEER, XSKS},
     meta::{self, Slot},
-    parse::{self, Parsed},
+    parse::{self, Key, Parsed, Part},
 };
 
 /// Slot 1 of the chain.
@@ -42,14 +43,16 @@ struct Claimed {
     class_gen: u8,
 }
 
-/// Rules 1 to 19: whose frame it is, or why it is nobody's.
+/// Rules 1 to 22: whose frame it is, or why it is nobody's.
 #[inline(always)]
 fn claim(ctx: &XdpContext) -> Result<Claimed, XdpCounter> {
     // The loader fills the port's entry before it attaches; an array's entry is always there.
     let port = PORT.get(0).ok_or(XdpCounter::PassOtherHost)?;
     let frame = Frame::of(ctx);
-    let parsed = parse::frame(frame, port)?;
-    let target = lookup(&parsed, port).ok_or(XdpCounter::PassMiss)?;
+    let (target, parsed) = match parse::plain(frame, port) {
+        Some((key, parsed)) => (lookup(&key, transit(port)).ok_or(XdpCounter::PassMiss)?, parsed),
+        None => by_rules(frame, port)?,
+    };
     let (class, class_gen) = Slot::of(ctx).map_or((CLASS_NONE, 0), Slot::class);
     if class != CLASS_NONE && class & CLASS_REJECT != 0 {
         return Err(XdpCounter::RulerReject);
@@ -57,18 +60,73 @@ fn claim(ctx: &XdpContext) -> Result<Claimed, XdpCounter> {
     Ok(Claimed { target, parsed, frame_len: frame.len() as u16, class, class_gen })
 }
 
+/// The same for whatever is not plain.
+#[inline(always)]
+fn by_rules(frame: Frame, port: &PortConfig) -> Result<(Target, Parsed), XdpCounter> {
+    let network = parse::network(frame, port)?;
+    match network.part {
+        Part::Whole => match network.key(frame) {
+            Ok(key) => {
+                let twice = if network.has_options() { Transit::No } else { transit(port) };
+                let target = lookup(&key, twice).ok_or(XdpCounter::PassMiss)?;
+                Ok((target, network.parsed(0)))
+            }
+            Err(XdpCounter::PassIcmp) => {
+                let target = network.quoted(frame).and_then(|key| lookup(&key, Transit::No));
+                let wants = |target: &Target| target.flags & target_flag::ICMP != 0;
+                let target = target.filter(wants).ok_or(XdpCounter::PassIcmp)?;
+                count(XdpCounter::IcmpError);
+                Ok((target, network.parsed(flag::ICMP_ERROR)))
+            }
+            Err(reason) => Err(reason),
+        },
+        Part::First(datagram) => {
+            let identity = network.identity(datagram);
+            let found =
+                network.key(frame).and_then(|key| lookup(&key, Transit::No).ok_or(XdpCounter::PassMiss));
+            match found {
+                Ok(target) => {
+                    datagram::enter(&identity, target);
+                    Ok((target, network.parsed(flag::FRAG_FIRST)))
+                }
+                Err(reason) => {
+                    datagram::forget(&identity);
+                    Err(reason)
+                }
+            }
+        }
+        Part::Later(datagram) => {
+            let target = datagram::owner(&network.identity(datagram))?;
+            Ok((target, network.parsed(flag::FRAG_LATER)))
+        }
+    }
+}
+
+/// Whether a miss is looked up once more, with "any" address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transit {
+    No,
+    Yes,
+}
+
+#[inline(always)]
+fn transit(port: &PortConfig) -> Transit {
+    if port.flags & TRANSIT == 0 { Transit::No } else { Transit::Yes }
+}
+
 /// The target of the exact address; where the interface serves transit, else that of "any" address.
 #[inline(always)]
-fn lookup(parsed: &Parsed, port: &PortConfig) -> Option<Target> {
-    // SAFETY: the kernel replaces an entry as a whole and frees the old one after a grace period.
-    if let Some(target) = unsafe { STEER.get(parsed.key.exact()) } {
+fn lookup(key: &Key, transit: Transit) -> Option<Target> {
+    // SAFETY: an entry stays mapped while this program runs. One that is given to another owner meanwhile may be read half
+    // old and half new; the worker compares slot and generation, and drops what fits neither as stale.
+    if let Some(target) = unsafe { STEER.get(key.exact()) } {
         return Some(*target);
     }
-    if port.flags & TRANSIT == 0 || parsed.flags & flag::OPTIONS != 0 {
+    if transit == Transit::No {
         return None;
     }
     // SAFETY: as above.
-    unsafe { STEER.get(parsed.key.any().exact()) }.copied()
+    unsafe { STEER.get(key.any().exact()) }.copied()
 }
 
 /// Hands the frame to the socket of its queue; without one, to the verdict that the target chose for a crash.

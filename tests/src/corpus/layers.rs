@@ -16,6 +16,11 @@ pub const V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
 /// Who sends.
 pub const PEER_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
+/// The identification of every IPv4 packet of the corpus.
+pub const ID_V4: u16 = 0x1234;
+/// The identification in every IPv6 fragment header of the corpus.
+pub const ID_V6: u32 = 0xdead_beef;
+
 /// EtherTypes.
 pub const IPV4: u16 = 0x0800;
 /// EtherTypes.
@@ -68,7 +73,7 @@ impl Ip4 {
         let total_len = (header_len + payload.len()) as u16;
         let mut bytes = vec![0x40 | (header_len / 4) as u8, 0];
         bytes.extend(total_len.to_be_bytes());
-        bytes.extend([0x12, 0x34]);
+        bytes.extend(ID_V4.to_be_bytes());
         bytes.extend(self.fragment.to_be_bytes());
         bytes.extend([self.ttl, self.protocol, 0, 0]);
         bytes.extend(self.src);
@@ -120,8 +125,8 @@ impl Ext {
     /// A fragment header with this word of offset, reserved bits and M flag.
     #[must_use]
     pub fn fragment(offset_more: u16) -> Self {
-        let [high, low] = offset_more.to_be_bytes();
-        Self { number: 44, data: vec![high, low, 0xde, 0xad, 0xbe, 0xef], length: 0 }
+        let data = [&offset_more.to_be_bytes()[..], &ID_V6.to_be_bytes()].concat();
+        Self { number: 44, data, length: 0 }
     }
 }
 

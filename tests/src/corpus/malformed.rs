@@ -112,9 +112,11 @@ fn tiny_fragments() -> impl Iterator<Item = Sample> {
             Sample::new(format!("v4 fragment {fragment:#06x} of {len} bytes"), frame(&[], IPV4, &packet))
         })
     });
-    let v6 = (0..8).map(|len| {
-        let packet = Ip6::new(17).behind(&[Ext::fragment(8)]).packet(&vec![0x55; len]);
-        Sample::new(format!("v6 fragment of {len} bytes"), frame(&[], IPV6, &packet))
+    let v6 = [0x0001u16, 0x0008].into_iter().flat_map(|fragment| {
+        (0..8).map(move |len| {
+            let packet = Ip6::new(17).behind(&[Ext::fragment(fragment)]).packet(&vec![0x55; len]);
+            Sample::new(format!("v6 fragment {fragment:#06x} of {len} bytes"), frame(&[], IPV6, &packet))
+        })
     });
     v4.chain(v6)
 }

@@ -56,7 +56,8 @@ fn v4(protocol: u8) -> Vec<(&'static str, Ip4)> {
         ("v4 middle fragment", fragment(0x2001)),
         ("v4 last fragment", fragment(0x0010)),
         ("v4 fragment at the end of the range", fragment(0x1fff)),
-        ("v4 fragment with options", Ip4 { fragment: 0x2000, ..options(8) }),
+        ("v4 first fragment with options", Ip4 { fragment: 0x2000, ..options(8) }),
+        ("v4 later fragment with options", Ip4 { fragment: 0x2005, ..options(8) }),
     ]
 }
 
@@ -83,6 +84,12 @@ pub fn chains() -> Vec<(&'static str, Vec<Ext>)> {
         ("v6 four", many(4)),
         ("v6 five", many(5)),
         ("v6 four and a fragment", [many(4), vec![Ext::fragment(1)]].concat()),
+        ("v6 first fragment, destination options", vec![Ext::fragment(1), dst.clone()]),
+        ("v6 first fragment, atomic fragment", vec![Ext::fragment(1), atomic.clone()]),
+        ("v6 first fragment, later fragment", vec![Ext::fragment(1), Ext::fragment(9)]),
+        ("v6 first fragment, ESP", vec![Ext::fragment(1), Ext::new(50, 8)]),
+        ("v6 first fragment, too long", vec![Ext::fragment(1), Ext::new(60, 256)]),
+        ("v6 atomic fragment, later fragment", vec![atomic.clone(), Ext::fragment(9)]),
         ("v6 four and ESP", [many(4), vec![Ext::new(50, 8)]].concat()),
         ("v6 hop-by-hop twice", vec![hop.clone(), hop.clone()]),
         ("v6 hop-by-hop second", vec![dst, hop]),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`matrix`] | whole ones: tags × networks × chains × protocols |
 //! | [`malformed`] | each with one thing wrong |
+//! | [`errors`] | ICMP errors, and the packets they quote |
 //! | [`imix`] | a mixture of ordinary traffic, by size |
 //! | [`damage`] | any of these, damaged at random; and bytes that were never a frame |
 use std::path::Path;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use crate::{fixture::Bytes, scale::Seed};
 
 pub mod damage;
+pub mod errors;
 pub mod imix;
 pub mod layers;
 pub mod malformed;
@@ -42,7 +44,7 @@ impl Sample {
 /// # Errors
 /// `testdata/corpus.toml` cannot be read.
 pub fn all(seed: Seed) -> Result<Vec<Sample>> {
-    Ok([matrix::samples(), malformed::samples(), imix::samples(seed), written()?].concat())
+    Ok([matrix::samples(), malformed::samples(), errors::samples(), imix::samples(seed), written()?].concat())
 }
 
 /// The frames that were written down.

@@ -162,7 +162,7 @@ fn road_every_refused_frame_has_its_reason() -> Result<()> {
         ("xdp.pass_ethertype", changed(&|f| f[12..14].copy_from_slice(&[0x88, 0xB5]))),
         ("xdp.pass_bad_header", changed(&|f| f[14] = 0x44)),
         ("xdp.pass_martian", changed(&|f| f[26] = 127)),
-        ("xdp.pass_fragment", changed(&|f| f[20] |= 0x20)),
+        ("xdp.pass_fragment", changed(&|f| f[21] |= 0x01)),
         ("xdp.pass_protocol", changed(&|f| f[23] = 47)),
     ];
     for (reason, frame) in reasons {

@@ -50,7 +50,7 @@ fn network(bytes: &[u8]) -> usize {
         shown(ipv4::Repr::parse(&packet))
     });
     let v6 = ipv6::Packet::new_checked(bytes).map(|packet| {
-        if let Ok(upper) = ipv6_walk::walk(packet.next_header(), packet.payload()) {
+        if let Ok(upper) = ipv6_walk::walk(packet.next_header(), packet.payload()).end {
             assert!(upper.offset <= packet.payload().len());
         }
         shown(ipv6::Repr::parse(&packet))
@@ -60,7 +60,7 @@ fn network(bytes: &[u8]) -> usize {
 
 fn extension(bytes: &[u8]) -> usize {
     for first in [Protocol::HOP_BY_HOP, Protocol::ROUTING, Protocol::FRAGMENT, Protocol::DST_OPTIONS] {
-        if let Ok(upper) = ipv6_walk::walk(first, bytes) {
+        if let Ok(upper) = ipv6_walk::walk(first, bytes).end {
             assert!(upper.offset <= bytes.len());
         }
     }

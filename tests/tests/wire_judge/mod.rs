@@ -8,18 +8,20 @@ use abi::{counter::XdpCounter, rxmeta::RxMeta};
 use anyhow::{Context as _, Result, bail, ensure};
 use ixp::port::{Port as _, PortId, Receive as _};
 use octroi_tests::{
-    judge::{Judgement, Setting},
+    judge::{Judgement, Setting, counts_of, reason},
     lab::{Pair, PairOptions, Tap, until},
 };
 use xsk::{
-    bpf::{AttachSpec, Attached, Counters, Counts, Instance, XdpMode},
+    bpf::{AttachSpec, Attached, Counters, Counts, Datagrams, Instance, XdpMode},
     socket::{InterfaceName, QueueConfig, XskPort, XskReceive, XskTransmit},
 };
 
 /// A veth pair with the programs on one end.
 pub(crate) struct Veth {
     peer: Tap,
+    setting: Setting,
     counters: Counters,
+    datagrams: Datagrams,
     rx: XskReceive,
     // The socket leaves the program's map before the program goes.
     _tx: XskTransmit,
@@ -42,6 +44,8 @@ impl Veth {
         for (&key, &target) in &setting.table {
             steering.put(key, target)?;
         }
+        let mut datagrams = instance.datagrams()?;
+        setting.datagrams.values().try_for_each(|&entry| datagrams.put(entry))?;
         let mut queue = QueueConfig::new(InterfaceName::new(&pair.served.ifname)?, 0, PortId::new(0));
         queue.vlan_tags = abi::port::MAX_TAGS as u32;
         let (attached, port) = pair
@@ -52,7 +56,8 @@ impl Veth {
         let (mut rx, tx) = port.split();
         rx.refill()?;
         let peer = Tap::open(&pair.peer)?;
-        Ok(Self { peer, counters: instance.counters()?, rx, _tx: tx, _attached: attached, _pair: pair })
+        let counters = instance.counters()?;
+        Ok(Self { peer, setting, counters, datagrams, rx, _tx: tx, _attached: attached, _pair: pair })
     }
 
     /// Whether a packet socket sends such a frame over a link of MTU 1500.
@@ -68,14 +73,15 @@ impl Veth {
         until("the frame is through the programs", || {
             moved = self.counters.read()?;
             moved.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
-            let of_a_frame = moved.iter().skip(1).sum::<u64>();
-            Ok(moved[XdpCounter::Rx as usize] == 1 && of_a_frame == 1)
+            Ok(moved[XdpCounter::Rx as usize] == 1 && reason(&moved).is_ok())
         })?;
-        let reason = XdpCounter::ALL.into_iter().skip(1).find(|&counter| moved[counter as usize] == 1);
-        match reason.context("unreachable: one counter moved")? {
-            XdpCounter::Redirect => Ok(Judgement::Redirect(self.receive(frame)?)),
-            reason => Ok(Judgement::Pass(reason)),
-        }
+        let judgement = match reason(&moved)? {
+            XdpCounter::Redirect => Judgement::Redirect(self.receive(frame)?),
+            reason => Judgement::Pass(reason),
+        };
+        ensure!(moved == counts_of(&judgement), "counters moved {moved:?} after {judgement:?}");
+        self.setting.undo_change(frame, &mut self.datagrams)?;
+        Ok(judgement)
     }
 
     /// The redirected frame, as it was sent, and its metadata.

@@ -52,7 +52,7 @@ pub enum XdpCounter {
     Rx,
     /// Redirected to the socket of its queue.
     Redirect,
-    /// No tuple matched: the OS stack's.
+    /// No tuple matched, of a whole packet or a first fragment: the OS stack's.
     PassMiss,
     /// Destination MAC is not the interface's.
     PassOtherHost,
@@ -66,9 +66,9 @@ pub enum XdpCounter {
     PassMartian,
     /// More or other IPv6 extension headers than are stepped over.
     PassExtHeader,
-    /// A fragment.
+    /// A later fragment of no datagram that the fragment map knows.
     PassFragment,
-    /// ICMP and ICMPv6.
+    /// ICMP and ICMPv6 but for errors that quote a tuple whose owner wants them.
     PassIcmp,
     /// A protocol without ports.
     PassProtocol,
@@ -84,6 +84,16 @@ pub enum XdpCounter {
     NoMeta,
     /// Metadata could not be removed before a pass: the frame was dropped.
     DropMetaStuck,
+    /// A later fragment whose first came too long ago.
+    PassFragExpired,
+    /// A first fragment of an owned tuple.
+    FragFirst,
+    /// A later fragment that followed its first.
+    FragLater,
+    /// A first fragment of an owned tuple that the fragment map had no room for: the later ones will pass.
+    FragNotKept,
+    /// An ICMP error that quotes an owned tuple, for its owner.
+    IcmpError,
 }
 
 impl XdpCounter {
@@ -91,7 +101,7 @@ impl XdpCounter {
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
     /// Every counter in index order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Rx,
         Self::Redirect,
         Self::PassMiss,
@@ -110,6 +120,11 @@ impl XdpCounter {
         Self::DropNoSocket,
         Self::NoMeta,
         Self::DropMetaStuck,
+        Self::PassFragExpired,
+        Self::FragFirst,
+        Self::FragLater,
+        Self::FragNotKept,
+        Self::IcmpError,
     ];
 
     /// Name, help and role.
@@ -129,8 +144,8 @@ impl XdpCounter {
             Self::PassExtHeader => {
                 ("xdp.pass_ext_header", "IPv6 extension header not stepped over", Role::Passed)
             }
-            Self::PassFragment => ("xdp.pass_fragment", "fragment", Role::Passed),
-            Self::PassIcmp => ("xdp.pass_icmp", "ICMP or ICMPv6", Role::Passed),
+            Self::PassFragment => ("xdp.pass_fragment", "later fragment of no known datagram", Role::Passed),
+            Self::PassIcmp => ("xdp.pass_icmp", "ICMP or ICMPv6 that is the OS stack's", Role::Passed),
             Self::PassProtocol => ("xdp.pass_protocol", "protocol without ports", Role::Passed),
             Self::PassNoSocket => ("xdp.pass_no_socket", "claimed, no socket, tuple says pass", Role::Passed),
             Self::JumpMissed => ("xdp.jump_missed", "chain of programs broken, frame passed", Role::Passed),
@@ -142,6 +157,15 @@ impl XdpCounter {
             }
             Self::NoMeta => ("xdp.no_meta", "redirected without metadata", Role::Note),
             Self::DropMetaStuck => ("xdp.drop_meta_stuck", "metadata could not be removed", Role::Dropped),
+            Self::PassFragExpired => {
+                ("xdp.pass_frag_expired", "later fragment, its first came too long ago", Role::Passed)
+            }
+            Self::FragFirst => ("xdp.frag_first", "first fragments of claimed datagrams", Role::Note),
+            Self::FragLater => ("xdp.frag_later", "later fragments of claimed datagrams", Role::Note),
+            Self::FragNotKept => {
+                ("xdp.frag_not_kept", "claimed datagrams the fragment map had no room for", Role::Note)
+            }
+            Self::IcmpError => ("xdp.icmp_error", "ICMP errors that quote a claimed tuple", Role::Note),
         };
         Desc { name, help, role }
     }

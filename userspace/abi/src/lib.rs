@@ -6,6 +6,7 @@
 //! | module | what is shared |
 //! |---|---|
 //! | [`steer`] | the steering table: [`steer::SteerKey`] → [`steer::Target`] |
+//! | [`fragment`] | the fragment map: what later fragments of an owned datagram follow |
 //! | [`rxmeta`] | the 16 bytes XDP leaves before a packet |
 //! | [`port`] | what `steer` must know of the interface it runs on |
 //! | [`counter`] | the outcome of every packet that XDP saw, one counter each |
@@ -16,6 +17,7 @@
 #![deny(unsafe_code)]
 
 pub mod counter;
+pub mod fragment;
 pub mod pins;
 pub mod pktgen;
 pub mod port;
@@ -28,4 +30,4 @@ pub mod steer;
 ///
 /// A daemon that finds another number in bpffs refuses to adopt what it finds there. Raise it when a struct,
 /// a map's shape or the meaning of a field changes.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;

@@ -10,6 +10,8 @@ pub const ROOT: &str = "/sys/fs/bpf/octroi";
 
 /// Hash map [`crate::steer::SteerKey`] → [`crate::steer::Target`], one per instance.
 pub const STEER: &str = "STEER";
+/// LRU hash map [`crate::fragment::FragKey`] → [`crate::fragment::FragEntry`], one per instance.
+pub const FRAGS: &str = "FRAGS";
 /// Per-CPU array of `u64`, indexed by [`crate::counter::XdpCounter`], one per instance.
 pub const COUNTERS: &str = "COUNTERS";
 /// Array with one `u32`, [`crate::LAYOUT`].

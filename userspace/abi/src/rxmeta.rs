@@ -23,13 +23,13 @@ pub mod flag {
     pub const FRAG_FIRST: u8 = 1 << 0;
     /// Later fragment: no transport header, [`super::RxMeta::l4_off`] is 0.
     pub const FRAG_LATER: u8 = 1 << 1;
-    /// An ICMP error that quotes the target's tuple.
+    /// An ICMP error that quotes the target's tuple; [`super::RxMeta::l4_off`] is the ICMP header's.
     pub const ICMP_ERROR: u8 = 1 << 2;
     /// The frame carries the interface's VLAN tags.
     pub const TAGGED: u8 = 1 << 3;
     /// The network layer is IPv6.
     pub const IPV6: u8 = 1 << 4;
-    /// IPv4 options or IPv6 extension headers stand before the transport header.
+    /// IPv4 options or IPv6 extension headers, a fragment header's too, stand before what follows the network layer.
     pub const OPTIONS: u8 = 1 << 5;
 }
 

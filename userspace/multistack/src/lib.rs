@@ -6,6 +6,7 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`steer`] | frame → target or the reason it is the OS stack's: the twin of the XDP program |
+//! | [`fragment`] | which datagram a fragment belongs to: the twin of the fragment map |
 //! | [`mod@tuple`] | what can be owned |
 //! | [`registry`] | who owns it; every change as ordered [`step`]s, done whole or undone |
 //! | [`mirror`] | what workers know of the registry: an immutable picture |
@@ -13,6 +14,7 @@
 //! | [`refusal`] | why not |
 #![deny(unsafe_code)]
 
+pub mod fragment;
 pub mod mirror;
 pub mod refusal;
 pub mod registry;

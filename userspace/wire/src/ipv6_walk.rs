@@ -1,9 +1,13 @@
 //! The way through a chain of IPv6 extension headers to the transport header, with a bound.
 //!
 //! The walk steps over headers that do not change who the packet is for: hop-by-hop and destination options,
-//! a routing header that has done its work, an atomic fragment. At everything else it stops and says why. It
-//! never looks past [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes: a longer chain costs the reader more than it tells.
-use crate::{Malformed, ip::Protocol, ipv6_ext, ipv6_frag};
+//! a routing header that has done its work, the fragment header of a whole or a first fragment. At everything else it
+//! stops and says why. It never looks past [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes: a longer chain costs the reader more than it tells.
+use crate::{
+    Malformed,
+    ip::{FragmentOffset, Protocol},
+    ipv6_ext, ipv6_frag,
+};
 
 /// Most headers that are stepped over.
 pub const MAX_HEADERS: usize = 4;
@@ -22,16 +26,25 @@ pub struct Upper {
     pub headers: usize,
 }
 
+/// What a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The fragment header, if the packet is only a part of a datagram: at offset zero the first part.
+    pub fragment: Option<ipv6_frag::Repr>,
+    /// Where the way ends, or why it does not lead to a transport header.
+    pub end: Result<Upper, Stop>,
+}
+
 /// Why a walk stopped before a transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A header that does not fit the packet.
     Malformed,
-    /// A part of a datagram; only its first part has a transport header.
-    Fragment,
+    /// A later part of a datagram; only its first part has a transport header.
+    LaterFragment,
     /// More than [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes.
     TooLong,
-    /// Hop-by-hop options that do not come first (RFC 8200 section 4.1).
+    /// Hop-by-hop options that do not come first (RFC 8200 section 4.1), or a fragment header within a first fragment.
     Misplaced,
     /// A routing header whose packet is still on its way to other nodes.
     SegmentsLeft,
@@ -46,15 +59,19 @@ impl From<Malformed> for Stop {
 }
 
 /// Walks the payload of a fixed header, cut at the packet's end, that begins with `first`.
-///
-/// # Errors
-/// [`Stop`], at the first header that is not stepped over.
-pub fn walk(first: Protocol, payload: &[u8]) -> Result<Upper, Stop> {
+#[must_use]
+pub fn walk(first: Protocol, payload: &[u8]) -> Way {
+    let mut fragment = None;
+    let end = upper(first, payload, &mut fragment);
+    Way { fragment, end }
+}
+
+fn upper(first: Protocol, payload: &[u8], fragment: &mut Option<ipv6_frag::Repr>) -> Result<Upper, Stop> {
     let mut at = Upper { protocol: first, offset: 0, headers: 0 };
     while let Protocol::HOP_BY_HOP | Protocol::ROUTING | Protocol::FRAGMENT | Protocol::DST_OPTIONS =
         at.protocol
     {
-        at = step(at, payload)?;
+        at = step(at, payload, fragment)?;
     }
     if at.protocol.is_extension_header() || at.protocol == Protocol::NO_NEXT_HEADER {
         return Err(Stop::Opaque(at.protocol));
@@ -63,11 +80,12 @@ pub fn walk(first: Protocol, payload: &[u8]) -> Result<Upper, Stop> {
 }
 
 /// Over one header. Its place in the chain is judged before its bytes, its first 8 bytes before its length.
-fn step(at: Upper, payload: &[u8]) -> Result<Upper, Stop> {
+fn step(at: Upper, payload: &[u8], fragment: &mut Option<ipv6_frag::Repr>) -> Result<Upper, Stop> {
     if at.headers == MAX_HEADERS {
         return Err(Stop::TooLong);
     }
-    if at.protocol == Protocol::HOP_BY_HOP && at.headers != 0 {
+    let is_fragment = at.protocol == Protocol::FRAGMENT;
+    if at.protocol == Protocol::HOP_BY_HOP && at.headers != 0 || is_fragment && fragment.is_some() {
         return Err(Stop::Misplaced);
     }
     let rest =
@@ -77,9 +95,13 @@ fn step(at: Upper, payload: &[u8]) -> Result<Upper, Stop> {
         return Err(Stop::SegmentsLeft);
     }
     let mut len = header.header_len();
-    if at.protocol == Protocol::FRAGMENT {
-        if !ipv6_frag::Packet::new_checked(rest)?.is_atomic() {
-            return Err(Stop::Fragment);
+    if is_fragment {
+        let part = ipv6_frag::Packet::new_checked(rest)?;
+        if !part.is_atomic() {
+            *fragment = Some(ipv6_frag::Repr::parse(&part)?);
+        }
+        if part.fragment_offset() != FragmentOffset::ZERO {
+            return Err(Stop::LaterFragment);
         }
         len = ipv6_frag::HEADER_LEN;
     }
@@ -112,7 +134,7 @@ mod tests {
     fn check(first: u8, headers: &[Vec<u8>], want: Result<(u8, usize, usize), Stop>) {
         let want =
             want.map(|(protocol, offset, headers)| Upper { protocol: Protocol(protocol), offset, headers });
-        assert_eq!(walk(Protocol(first), &headers.concat()), want);
+        assert_eq!(walk(Protocol(first), &headers.concat()), Way { fragment: None, end: want });
     }
 
     #[test]
@@ -157,16 +179,51 @@ mod tests {
         check(43, &[routing], Err(Stop::SegmentsLeft));
     }
 
-    #[test]
-    fn only_atomic_fragments_are_stepped_over() {
-        let mut fragment = header(17, 8);
+    fn fragment(next: u8, offset_more: u16) -> Vec<u8> {
+        let mut bytes = header(next, 8);
         // The length byte is reserved here.
-        fragment[1] = 0xff;
-        check(44, &[fragment.clone()], Ok((17, 8, 1)));
-        for word in [1u16, 8, 0xfff8] {
-            fragment[2..4].copy_from_slice(&word.to_be_bytes());
-            check(44, &[fragment.clone()], Err(Stop::Fragment));
+        bytes[1] = 0xff;
+        bytes[2..4].copy_from_slice(&offset_more.to_be_bytes());
+        bytes[7] = 9;
+        bytes
+    }
+
+    fn part(next: u8, units: u16, more: bool) -> Option<ipv6_frag::Repr> {
+        let offset = FragmentOffset::from_units(units);
+        Some(ipv6_frag::Repr { next_header: Protocol(next), offset, more, ident: 9 })
+    }
+
+    #[test]
+    fn a_whole_datagram_and_a_first_fragment_have_a_transport_header() {
+        check(44, &[fragment(17, 0)], Ok((17, 8, 1)));
+        check(44, &[fragment(17, 6)], Ok((17, 8, 1)));
+        let first = walk(Protocol(44), &[fragment(60, 1), header(17, 8)].concat());
+        let end = Ok(Upper { protocol: Protocol::UDP, offset: 16, headers: 2 });
+        assert_eq!(first, Way { fragment: part(60, 0, true), end });
+    }
+
+    #[test]
+    fn a_later_fragment_has_none() {
+        for (word, units, more) in [(8, 1, false), (9, 1, true), (0xfff8, 0x1fff, false)] {
+            let later = walk(Protocol(44), &fragment(17, word));
+            assert_eq!(later, Way { fragment: part(17, units, more), end: Err(Stop::LaterFragment) });
         }
+    }
+
+    #[test]
+    fn a_first_fragment_is_known_even_if_its_chain_leads_nowhere() {
+        for (next, after, stop) in [
+            (44, fragment(17, 0), Stop::Misplaced),
+            (44, fragment(17, 8), Stop::Misplaced),
+            (60, header(17, 16)[..7].to_vec(), Stop::Malformed),
+            (50, header(17, 8), Stop::Opaque(Protocol::ESP)),
+        ] {
+            let way = walk(Protocol(44), &[fragment(next, 1), after].concat());
+            assert_eq!(way, Way { fragment: part(next, 0, true), end: Err(stop) });
+        }
+        // What is atomic is no fragment, so one may follow.
+        let way = walk(Protocol(44), &[fragment(44, 0), fragment(17, 8)].concat());
+        assert_eq!(way, Way { fragment: part(17, 1, false), end: Err(Stop::LaterFragment) });
     }
 
     #[test]
@@ -181,9 +238,9 @@ mod tests {
     fn a_chain_cut_short_is_malformed() {
         let whole = [header(60, 8), header(17, 16)].concat();
         for len in 0..whole.len() {
-            assert_eq!(walk(Protocol(0), &whole[..len]), Err(Stop::Malformed), "{len}");
+            assert_eq!(walk(Protocol(0), &whole[..len]).end, Err(Stop::Malformed), "{len}");
         }
-        assert!(walk(Protocol(0), &whole).is_ok());
+        assert!(walk(Protocol(0), &whole).end.is_ok());
     }
 
     proptest! {
@@ -195,7 +252,7 @@ mod tests {
             for byte in payload.iter_mut().step_by(8) {
                 *byte = [0, 43, 44, 60, 17, 6, 59, 58][usize::from(*byte & 7)];
             }
-            if let Ok(upper) = walk(Protocol(first), &payload) {
+            if let Ok(upper) = walk(Protocol(first), &payload).end {
                 prop_assert!(upper.offset <= payload.len() && upper.offset <= MAX_LEN);
                 prop_assert!(1 <= upper.headers && upper.headers <= MAX_HEADERS);
             }

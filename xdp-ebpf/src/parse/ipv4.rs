@@ -1,12 +1,13 @@
-//! IPv4: the header and the length of its options.
+//! IPv4: the header, the length of its options, and which part of a datagram it begins.
 use abi::{counter::XdpCounter, rxmeta::flag};
 
-use super::Network;
+use super::{Datagram, Network, Part};
 use crate::frame::Frame;
 
-const HEADER: usize = 20;
-/// More-fragments flag and fragment offset.
-const FRAGMENT: u16 = 0x3FFF;
+pub(super) const HEADER: usize = 20;
+/// Fragment offset, in units of eight bytes.
+pub(super) const OFFSET: u16 = 0x1FFF;
+const MORE_FRAGMENTS: u16 = 0x2000;
 /// Bytes 8 to 11 of an IPv4 address in its IPv4-mapped form.
 pub(super) const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xFF, 0xFF]);
 
@@ -27,10 +28,22 @@ pub fn parse(frame: Frame, l3: usize) -> Result<Network, XdpCounter> {
     if source == 0 || source == 127 || 224 <= source {
         return Err(XdpCounter::PassMartian);
     }
-    if ip.be::<3>() & FRAGMENT != 0 {
-        return Err(XdpCounter::PassFragment);
-    }
-    let flags = if header == HEADER { 0 } else { flag::OPTIONS };
     let proto = ip.second::<4>();
-    Ok(Network { dst: [0, 0, MAPPED, ip.pair::<8, 9>()], proto, flags, l4_off: l3 + header, end })
+    // The identification is the upper half of the key's four bytes.
+    let datagram = Datagram { id: u32::from(ip.raw::<2>()) << 16, proto };
+    let fragment = ip.be::<3>();
+    let part = match (fragment & OFFSET, fragment & MORE_FRAGMENTS) {
+        (0, 0) => Part::Whole,
+        (0, _) => Part::First(datagram),
+        _ => Part::Later(datagram),
+    };
+    let flags = if header == HEADER { 0 } else { flag::OPTIONS };
+    let (src, dst) = (mapped(ip.pair::<6, 7>()), mapped(ip.pair::<8, 9>()));
+    Ok(Network { src, dst, part, flags, l3_off: l3, l4_off: l3 + header, proto: Ok(proto), end })
+}
+
+/// An address in its IPv4-mapped form, all as it lies in memory.
+#[inline(always)]
+pub(super) fn mapped(address: u32) -> [u32; 4] {
+    [0, 0, MAPPED, address]
 }

@@ -21,9 +21,9 @@ const VERSION_IHL: u8 = 0x45;
 /// More-fragments flag and fragment offset.
 const FRAGMENT: u16 = 0x3FFF;
 
-/// What the rules would find in `frame`, if it is a plain one for `port`.
+/// The tuple that the rules would find in `frame`, if it is a plain one for `port`.
 #[inline(always)]
-pub fn parse(frame: Frame, port: &PortConfig) -> Option<Parsed> {
+pub fn parse(frame: Frame, port: &PortConfig) -> Option<(Key, Parsed)> {
     let words = frame.words::<WORDS>(0)?;
     let head = u64::from_le_bytes(*port.as_bytes().first_chunk()?);
     // The address in the upper six bytes; then the port's number of tags.
@@ -43,10 +43,6 @@ pub fn parse(frame: Frame, port: &PortConfig) -> Option<Parsed> {
         return None;
     }
     let ports = u32::from(words.raw::<18>()) | u32::from(proto) << 16;
-    Some(Parsed {
-        key: Key([0, 0, MAPPED, words.pair::<15, 16>(), ports]),
-        flags: 0,
-        l3_off: L3 as u8,
-        l4_off: L4 as u16,
-    })
+    let key = Key([0, 0, MAPPED, words.pair::<15, 16>(), ports]);
+    Some((key, Parsed { flags: 0, l3_off: L3 as u8, l4_off: L4 as u16 }))
 }

@@ -23,7 +23,9 @@ pub(super) fn hash(frame: &Frame, config: Option<&PortConfig>) -> u32 {
     let Some((flags, l3, l4)) = places else { return 0 };
     let l3 = usize::from(l3);
     let addresses = if flags & flag::IPV6 == 0 { l3 + 12..l3 + 20 } else { l3 + 8..l3 + 40 };
-    let ports = usize::from(l4)..usize::from(l4) + 4;
+    // Only a datagram's first fragment has ports, and all its fragments are one flow.
+    let is_whole = flags & (flag::FRAG_FIRST | flag::FRAG_LATER) == 0;
+    let ports = if is_whole { usize::from(l4)..usize::from(l4) + 4 } else { 0..0 };
     let mut state = 0;
     for range in [addresses, ports] {
         let (words, _) = bytes.get(range).unwrap_or_default().as_chunks::<4>();

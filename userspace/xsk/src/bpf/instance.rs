@@ -5,7 +5,8 @@ use abi::{LAYOUT, port::PortConfig};
 use aya::maps::Array;
 
 use super::{
-    AttachSpec, Attached, BpfError, Bpffs, Counters, InstanceName, Loaded, MapShape, Object, Steering,
+    AttachSpec, Attached, BpfError, Bpffs, Counters, Datagrams, InstanceName, Loaded, MapShape, Object,
+    Steering,
     loaded::{Maps, Shared},
     map::Map,
     pins::InstanceDir,
@@ -15,8 +16,7 @@ use super::{
 #[derive(Debug)]
 pub struct Instance {
     dir: Option<InstanceDir>,
-    steer: Map,
-    counters: Map,
+    maps: Shared,
 }
 
 impl Instance {
@@ -32,9 +32,12 @@ impl Instance {
         if !found.layout {
             pin_layout(&dir)?;
         }
-        let steer = adopt_or_pin(&dir, MapShape::STEER, found.steer)?;
-        let counters = adopt_or_pin(&dir, MapShape::COUNTERS, found.counters)?;
-        Ok(Self { dir: Some(dir), steer, counters })
+        let maps = Shared {
+            steer: adopt_or_pin(&dir, MapShape::STEER, found.steer)?,
+            frags: adopt_or_pin(&dir, MapShape::FRAGS, found.frags)?,
+            counters: adopt_or_pin(&dir, MapShape::COUNTERS, found.counters)?,
+        };
+        Ok(Self { dir: Some(dir), maps })
     }
 
     /// An instance without pins: it ends with its values, and a crash detaches everything.
@@ -42,11 +45,7 @@ impl Instance {
     /// # Errors
     /// The kernel refuses the maps.
     pub fn unpinned() -> Result<Self, BpfError> {
-        Ok(Self {
-            dir: None,
-            steer: Map::create(MapShape::STEER)?,
-            counters: Map::create(MapShape::COUNTERS)?,
-        })
+        Ok(Self { dir: None, maps: Shared::create()? })
     }
 
     /// A handle on the steering table.
@@ -54,7 +53,15 @@ impl Instance {
     /// # Errors
     /// Out of descriptors.
     pub fn steering(&self) -> Result<Steering, BpfError> {
-        Steering::new(&self.steer)
+        Steering::new(&self.maps.steer)
+    }
+
+    /// A handle on the fragment map.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn datagrams(&self) -> Result<Datagrams, BpfError> {
+        Datagrams::new(&self.maps.frags)
     }
 
     /// A handle on the counters of all interfaces.
@@ -62,7 +69,7 @@ impl Instance {
     /// # Errors
     /// Out of descriptors.
     pub fn counters(&self) -> Result<Counters, BpfError> {
-        Counters::new(&self.counters)
+        Counters::new(&self.maps.counters)
     }
 
     /// Attaches the embedded object to an interface, or adopts what an earlier daemon left attached there.
@@ -79,7 +86,7 @@ impl Instance {
     /// As [`Instance::attach`].
     pub fn attach_object(&self, spec: &AttachSpec, object: &Object) -> Result<Attached, BpfError> {
         let dir = self.dir.as_ref().map(|dir| dir.interface(&spec.ifname)).transpose()?;
-        Attached::new(spec, object, dir, Shared::new(&self.steer, &self.counters)?)
+        Attached::new(spec, object, dir, self.maps.try_clone()?)
     }
 
     /// Loads the embedded object for no interface, on maps of its own beside the instance's: for test runs.
@@ -95,7 +102,7 @@ impl Instance {
     /// # Errors
     /// As [`Instance::load`].
     pub fn load_object(&self, config: PortConfig, object: &Object) -> Result<Loaded, BpfError> {
-        Loaded::new(object, Maps::create()?, Shared::new(&self.steer, &self.counters)?, config)
+        Loaded::new(object, Maps::create()?, self.maps.try_clone()?, config)
     }
 
     /// Removes the instance's pins. Every interface must have been detached.
@@ -111,6 +118,7 @@ impl Instance {
 struct Found {
     layout: bool,
     steer: Option<Map>,
+    frags: Option<Map>,
     counters: Option<Map>,
 }
 
@@ -123,11 +131,12 @@ impl Found {
             return Err(refused());
         }
         let steer = Map::open(MapShape::STEER, &dir.pin(MapShape::STEER.name))?;
+        let frags = Map::open(MapShape::FRAGS, &dir.pin(MapShape::FRAGS.name))?;
         let counters = Map::open(MapShape::COUNTERS, &dir.pin(MapShape::COUNTERS.name))?;
-        if layout.is_none() && (steer.is_some() || counters.is_some()) {
+        if layout.is_none() && (steer.is_some() || frags.is_some() || counters.is_some()) {
             return Err(refused());
         }
-        Ok(Self { layout: layout.is_some(), steer, counters })
+        Ok(Self { layout: layout.is_some(), steer, frags, counters })
     }
 }
 

@@ -89,6 +89,7 @@ fn data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a aya::maps::MapData
     match ebpf.map(name) {
         Some(
             AyaMap::HashMap(data)
+            | AyaMap::LruHashMap(data)
             | AyaMap::Array(data)
             | AyaMap::PerCpuArray(data)
             | AyaMap::ProgramArray(data)

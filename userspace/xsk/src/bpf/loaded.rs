@@ -28,16 +28,31 @@ pub(super) struct Maps {
     pub(super) port: Map,
 }
 
-/// Handles on the instance's maps: what programs are loaded onto, now and at a replacement.
+/// The instance's maps, or handles on them: what programs are loaded onto, now and at a replacement.
 #[derive(Debug)]
 pub(super) struct Shared {
-    steer: Map,
-    counters: Map,
+    pub(super) steer: Map,
+    pub(super) frags: Map,
+    pub(super) counters: Map,
 }
 
 impl Shared {
-    pub(super) fn new(steer: &Map, counters: &Map) -> Result<Self, BpfError> {
-        Ok(Self { steer: steer.try_clone()?, counters: counters.try_clone()? })
+    /// New maps that nobody else can reach.
+    pub(super) fn create() -> Result<Self, BpfError> {
+        Ok(Self {
+            steer: Map::create(MapShape::STEER)?,
+            frags: Map::create(MapShape::FRAGS)?,
+            counters: Map::create(MapShape::COUNTERS)?,
+        })
+    }
+
+    /// More handles on the same maps.
+    pub(super) fn try_clone(&self) -> Result<Self, BpfError> {
+        Ok(Self {
+            steer: self.steer.try_clone()?,
+            frags: self.frags.try_clone()?,
+            counters: self.counters.try_clone()?,
+        })
     }
 }
 
@@ -135,7 +150,8 @@ impl Loaded {
 }
 
 fn load(object: &Object, maps: &Maps, shared: &Shared) -> Result<Programs, BpfError> {
-    Programs::load(object, &[&shared.steer, &shared.counters, &maps.jump, &maps.xsks, &maps.port])
+    let Shared { steer, frags, counters } = shared;
+    Programs::load(object, &[steer, frags, counters, &maps.jump, &maps.xsks, &maps.port])
 }
 
 /// Puts `steer` into its slot: before `ingress` is attached, and again at each replacement.

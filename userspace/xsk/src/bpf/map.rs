@@ -9,6 +9,7 @@ use std::{
 };
 
 use abi::{
+    fragment::{FRAG_ENTRIES, FragEntry, FragKey},
     pins::{self, COUNTER_SLOTS, JUMP_SLOTS, MAX_QUEUES},
     port::PortConfig,
     steer::{STEER_ENTRIES, SteerKey, Target},
@@ -38,6 +39,8 @@ pub struct MapShape {
 pub enum MapKind {
     /// `BPF_MAP_TYPE_HASH`, preallocated.
     Hash,
+    /// `BPF_MAP_TYPE_LRU_HASH`, preallocated, one list for all CPUs.
+    LruHash,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
@@ -52,6 +55,7 @@ impl MapKind {
     fn libbpf(self) -> libbpf_rs::MapType {
         match self {
             Self::Hash => libbpf_rs::MapType::Hash,
+            Self::LruHash => libbpf_rs::MapType::LruHash,
             Self::Array => libbpf_rs::MapType::Array,
             Self::PerCpuArray => libbpf_rs::MapType::PercpuArray,
             Self::ProgArray => libbpf_rs::MapType::ProgArray,
@@ -62,6 +66,7 @@ impl MapKind {
     fn aya(self) -> MapType {
         match self {
             Self::Hash => MapType::Hash,
+            Self::LruHash => MapType::LruHash,
             Self::Array => MapType::Array,
             Self::PerCpuArray => MapType::PerCpuArray,
             Self::ProgArray => MapType::ProgramArray,
@@ -80,6 +85,14 @@ impl MapShape {
         key_size: size_of::<SteerKey>() as u32,
         value_size: size_of::<Target>() as u32,
         max_entries: STEER_ENTRIES,
+    };
+    /// The fragment map.
+    pub const FRAGS: Self = Self {
+        name: pins::FRAGS,
+        kind: MapKind::LruHash,
+        key_size: size_of::<FragKey>() as u32,
+        value_size: size_of::<FragEntry>() as u32,
+        max_entries: FRAG_ENTRIES,
     };
     /// The counters.
     pub const COUNTERS: Self = Self {

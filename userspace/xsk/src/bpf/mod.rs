@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Bpffs::open            a bpffs, mounted if it was missing
-//!   └ Instance::open     STEER, COUNTERS, LAYOUT: one set of maps for all interfaces
+//!   └ Instance::open     STEER, FRAGS, COUNTERS, LAYOUT: one set of maps for all interfaces
 //!       └ attach         JUMP, XSKS, PORT and the link of one interface, with both programs loaded
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod attach;
 mod bpffs;
 mod counters;
+mod datagrams;
 mod error;
 mod header_slot;
 mod ids;
@@ -41,6 +42,7 @@ mod xskmap;
 pub use attach::{AttachSpec, Attached, Ids};
 pub use bpffs::{Bpffs, BpffsError, Mounted};
 pub use counters::{Counters, Counts};
+pub use datagrams::Datagrams;
 pub use error::BpfError;
 pub use header_slot::HeaderSlot;
 pub use ids::{ObjectKind, ids};

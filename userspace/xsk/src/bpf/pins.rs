@@ -79,7 +79,7 @@ impl InstanceDir {
 
     /// Removes the instance's own pins and its directory; there must be no interface left in it.
     pub(super) fn remove(&self) -> Result<(), BpfError> {
-        for name in [pins::COUNTERS, pins::STEER, pins::LAYOUT] {
+        for name in [pins::COUNTERS, pins::FRAGS, pins::STEER, pins::LAYOUT] {
             remove_pin(&self.pin(name))?;
         }
         remove_dir(&self.0)
