@@ -42,7 +42,11 @@ pub(super) fn rows(extent: &Extent, say: &dyn Fn(&str), rows: &mut Vec<Row>) -> 
         };
         if wanted {
             say(&ids.join(", "));
+            let before = rows.len();
             search(&name, mix, extent, rows).with_context(|| ids.join(", "))?;
+            if rows.len() < before + ids.len() {
+                say("… found no rate that both sides carry");
+            }
         }
     }
     Ok(())
