@@ -11,9 +11,11 @@
 //! | [`registry`] | who owns it; every change as ordered [`step`]s, done whole or undone |
 //! | [`mirror`] | what workers know of the registry: an immutable picture |
 //! | [`slots`] | numbers that lead a packet to its owner, never to the owner's successor |
+//! | [`channel`] | the daemon's end of an application's rings |
 //! | [`refusal`] | why not |
 #![deny(unsafe_code)]
 
+pub mod channel;
 pub mod fragment;
 pub mod mirror;
 pub mod refusal;

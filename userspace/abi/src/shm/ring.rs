@@ -139,6 +139,13 @@ impl Producer {
         Ok(self.room_known())
     }
 
+    /// The next slot for filling, whether it is free or not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn peek(&self) -> u32 {
+        self.slots.slot(self.prod)
+    }
+
     /// Takes the next slot for filling; it is not visible before [`Producer::publish`].
     ///
     /// `None` if there is no room for certain.
@@ -162,13 +169,6 @@ impl Producer {
             self.published = self.prod;
         }
         moved
-    }
-
-    /// Whether a consumer that sleeps on an empty ring must be woken, or a full ring now has room: whatever the other
-    /// index says now, differs from what was seen.
-    #[must_use]
-    pub fn has_news(&self, peer: &(impl Memory + ?Sized), cons_at: usize) -> bool {
-        peer.load_u32(cons_at, Ordering::Acquire) != self.cons_seen
     }
 }
 
@@ -224,21 +224,16 @@ impl Consumer {
         }
         moved
     }
-
-    /// Whether the producer's index says now that something waits. Nonsense counts: somebody has to see it.
-    #[must_use]
-    pub fn has_news(&self, peer: &(impl Memory + ?Sized), prod_at: usize) -> bool {
-        peer.load_u32(prod_at, Ordering::Acquire) != self.cons
-    }
 }
 
-/// The sleeper's first step: says what to be woken for. The fence it returns comes before its second: a last look.
-pub fn arm(own: &(impl Writable + ?Sized), flags_at: usize, flags: u32) -> Fenced {
+/// The sleeper's first step: says what to be woken for. A [`Fenced`] and a last look at the other's index come next.
+#[inline]
+pub fn arm(own: &(impl Writable + ?Sized), flags_at: usize, flags: u32) {
     own.store_u32(flags_at, flags, Ordering::Relaxed);
-    Fenced::by(own)
 }
 
 /// The sleeper's last step: it is awake.
+#[inline]
 pub fn disarm(own: &(impl Writable + ?Sized), flags_at: usize) {
     own.store_u32(flags_at, 0, Ordering::Relaxed);
 }
@@ -316,7 +311,8 @@ mod tests {
     fn a_flag_is_seen_by_whom_it_is_meant_for() {
         let words = [AtomicU32::new(0)];
         let memory = words.as_slice();
-        let fenced = arm(memory, 0, rx_flags::WAKE_ON_TX_SPACE);
+        arm(memory, 0, rx_flags::WAKE_ON_TX_SPACE);
+        let fenced = Fenced::by(memory);
         assert_eq!(sleeps_for(memory, 0, rx_flags::WAKE_ON_RX, &fenced), 0);
         let both = rx_flags::WAKE_ON_RX | rx_flags::WAKE_ON_TX_SPACE;
         assert_eq!(sleeps_for(memory, 0, both, &fenced), rx_flags::WAKE_ON_TX_SPACE);

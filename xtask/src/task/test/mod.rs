@@ -128,7 +128,7 @@ fn whole(
 /// The rings and wake-ups, in every interleaving that the scale asks for.
 fn loom(repo: &Repo, scale: &Scale) -> Result<Command> {
     let mut command = cargo_test(repo)?;
-    command.args(["-p", "ixp", "--lib"]).arg("--target-dir").arg(repo.loom_target());
+    command.args(["-p", "ixp", "-p", "multistack", "--lib"]).arg("--target-dir").arg(repo.loom_target());
     // A model of a few steps is explored in a second whatever the optimisation; compiling costs a minute more.
     command.args(["--config", r#"profile.dev.package."*".opt-level=0"#]).env("RUSTFLAGS", "--cfg loom");
     command.arg("interleavings");

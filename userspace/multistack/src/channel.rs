@@ -1,0 +1,410 @@
+//! The daemon's end of one channel: the ring pair between a session and one worker.
+//!
+//! It refuses to trust anything that the application can write. A shared word is read once per visit into a local, a
+//! descriptor once per offer; bytes are copied first and looked at afterwards, by whoever took the copy. An index that cannot be is a [`Violation`]: the channel is over from then on, and its session with
+//! it. Nothing here waits: a full ring drops the packet, before the copy, and counts it.
+//!
+//! One burst of a worker, over all the channels that it touches:
+//!
+//! ```text
+//! for each packet    reserve (prefetch slot and descriptor) … fill (copy)
+//! for each channel   visit (at most 64 descriptors, each offered to the egress checks)
+//! for each touched   publish (indices, counters)
+//! once               Fenced::by(memory)
+//! for each touched   rings → send one byte to the application's bell
+//! ```
+//!
+//! Falling asleep is the mirror image: [`Channel::arm`] all, one fence, [`Channel::last_look`] at all, block,
+//! [`Channel::disarm`] all.
+use abi::rxmeta::CLASS_NONE;
+use abi::shm::counter::ChannelCounter;
+use abi::shm::desc::{RxDesc, TxDesc};
+use abi::shm::layout::{DownChannel, Shape, UpChannel};
+use abi::shm::memory::{Memory, Writable};
+use abi::shm::ring::{self, Consumer, Fenced, Moved, Producer, rx_flags, tx_flags};
+
+#[cfg(test)]
+mod application;
+#[cfg(test)]
+mod interleavings;
+mod offer;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use abi::shm::ring::Violation;
+pub use offer::{Offer, Outcome};
+pub use session::{lay_out, set_state};
+
+/// Most packets that one visit takes, whatever the application's index says.
+pub const MAX_VISIT: u32 = 64;
+
+/// Descriptors whose buffers are prefetched before the first of them is used.
+const LANES: usize = 8;
+
+/// The daemon's end.
+///
+/// # Invariants
+/// Both regions hold the whole shape (checked in [`Channel::new`]), so that no offset computed from it leaves them.
+/// The indices of `rx` and `tx` are the truth; what lies in the regions is a copy of them.
+#[derive(Debug)]
+pub struct Channel<D, U> {
+    down: D,
+    up: U,
+    down_at: DownChannel,
+    up_at: UpChannel,
+    slot_size: usize,
+    rx: Producer,
+    tx: Consumer,
+    /// The application's Rx index was read since the last publication: a flood costs one look a burst.
+    rx_looked: Looked,
+    /// What was published and nobody was rung for yet.
+    owed: u32,
+    state: Result<(), Violation>,
+    counters: [u64; ChannelCounter::COUNT],
+    /// One bit for each counter that the region does not have yet.
+    dirty: u64,
+}
+
+/// Why there is no channel.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ChannelError {
+    /// The shape has no such channel.
+    #[error("channel {given} of {limit}")]
+    Number {
+        /// What was asked for.
+        given: u16,
+        /// Channels of the shape.
+        limit: u16,
+    },
+    /// A region is smaller than its shape.
+    #[error("the region has {given} bytes, its shape needs {need}")]
+    TooSmall {
+        /// Bytes in the region.
+        given: usize,
+        /// Bytes needed.
+        need: usize,
+    },
+}
+
+/// What the application is told of a packet beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RxHead {
+    /// The tuple's number within the session.
+    pub tuple: u16,
+    /// Bits of `abi::rxmeta::flag` and `abi::shm::desc::rx_flag`.
+    pub flags: u16,
+    /// Offset of the network header.
+    pub l3_off: u8,
+    /// Offset of the transport header; 0 in a later fragment.
+    pub l4_off: u16,
+    /// Ruler's class, [`CLASS_NONE`] if none.
+    pub class: u16,
+}
+
+/// A slot that is taken and not filled yet. [`Channel::fill`] it before the channel publishes: until then it has what
+/// an earlier packet left there.
+#[derive(Debug)]
+#[must_use = "a slot that is not filled shows an old packet once more"]
+pub struct Reserved {
+    slot: u32,
+    len: usize,
+}
+
+/// Why a packet is not delivered. The first two are counted already.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RxRefusal {
+    /// `rx_ring_full`.
+    #[error("the application's ring is full")]
+    RingFull,
+    /// `rx_too_long`.
+    #[error("the packet is longer than a slot")]
+    TooLong,
+    /// The session must be revoked.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+/// What a visit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Descriptors taken.
+    pub taken: u32,
+    /// Descriptors that were there and are still.
+    pub left: u32,
+}
+
+/// Whether the application must be rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an application that sleeps has said so, and its flag is cleared now"]
+pub enum Ring {
+    /// Send one byte to its bell; a bell that is full is rung enough.
+    Bell,
+    /// It is awake.
+    Nobody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    Already,
+    NotYet,
+}
+
+impl RxHead {
+    /// The head of a packet of `tuple` that nothing else is known of.
+    #[must_use]
+    pub const fn of(tuple: u16) -> Self {
+        Self { tuple, flags: 0, l3_off: 0, l4_off: 0, class: CLASS_NONE }
+    }
+}
+
+impl<D: Writable, U: Writable> Channel<D, U> {
+    /// Channel `number` of a session whose regions are fresh.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn new(down: D, up: U, shape: &Shape, number: u16) -> Result<Self, ChannelError> {
+        Self::starting_at(down, up, shape, number, 0)
+    }
+
+    /// The same with all indices at `start`: tests let them run over the end of `u32`.
+    pub(crate) fn starting_at(
+        down: D,
+        up: U,
+        shape: &Shape,
+        number: u16,
+        start: u32,
+    ) -> Result<Self, ChannelError> {
+        for (given, need) in [(down.size(), shape.down_size()), (up.size(), shape.up_size())] {
+            if given < need {
+                return Err(ChannelError::TooSmall { given, need });
+            }
+        }
+        let limit = shape.channels();
+        let (Some(down_at), Some(up_at)) = (shape.down(number), shape.up(number)) else {
+            return Err(ChannelError::Number { given: number, limit });
+        };
+        Ok(Self {
+            down,
+            up,
+            down_at,
+            up_at,
+            slot_size: shape.slot_size().get() as usize,
+            rx: Producer::new(shape.rx_slots(), start),
+            tx: Consumer::new(shape.tx_slots(), start),
+            rx_looked: Looked::NotYet,
+            owed: 0,
+            state: Ok(()),
+            counters: [0; ChannelCounter::COUNT],
+            dirty: 0,
+        })
+    }
+
+    /// Takes the next Rx slot for a frame of `len` bytes, and starts to fetch where it will lie.
+    ///
+    /// # Errors
+    /// [`RxRefusal`]; the packet is dropped then, and has cost no copy.
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Reserved, RxRefusal> {
+        self.state?;
+        if self.slot_size < len {
+            self.count(ChannelCounter::RxTooLong);
+            return Err(RxRefusal::TooLong);
+        }
+        if self.rx.room_known() == 0 && self.rx_looked == Looked::NotYet {
+            self.rx_looked = Looked::Already;
+            if let Err(violation) = self.rx.look(&self.up, self.up_at.rx_cons()) {
+                return Err(self.over(violation).into());
+            }
+        }
+        let Some(slot) = self.rx.take() else {
+            self.count(ChannelCounter::RxRingFull);
+            return Err(RxRefusal::RingFull);
+        };
+        self.down.prefetch(self.down_at.descriptor(slot));
+        self.down.prefetch(self.down_at.buffer(slot));
+        Ok(Reserved { slot, len })
+    }
+
+    /// Copies a frame into its slot: as many bytes as were reserved for, or fewer if the frame is shorter.
+    #[inline]
+    pub fn fill(&mut self, reserved: Reserved, head: &RxHead, frame: &[u8]) {
+        let Reserved { slot, len } = reserved;
+        let frame = frame.get(..len).unwrap_or(frame);
+        self.down.copy_in(self.down_at.buffer(slot), frame);
+        let desc = RxDesc {
+            len: frame.len() as u32,
+            tuple: head.tuple,
+            flags: head.flags,
+            l3_off: head.l3_off,
+            zero: 0,
+            l4_off: head.l4_off,
+            class: head.class,
+            zero_too: 0,
+        };
+        let [first, second] = desc.words();
+        let at = self.down_at.descriptor(slot);
+        self.down.store_u64(at, first);
+        self.down.store_u64(at + 8, second);
+        self.count(ChannelCounter::RxDelivered);
+    }
+
+    /// [`Channel::reserve`] and [`Channel::fill`] in one, for a packet that comes alone.
+    ///
+    /// # Errors
+    /// [`RxRefusal`].
+    #[inline]
+    pub fn deliver(&mut self, head: &RxHead, frame: &[u8]) -> Result<(), RxRefusal> {
+        let reserved = self.reserve(frame.len())?;
+        self.fill(reserved, head, frame);
+        Ok(())
+    }
+
+    /// Offers at most `limit` and at most [`MAX_VISIT`] packets to `sink`, in order, until it lets one stay.
+    ///
+    /// What is taken counts as `tx_read` and under the counter that the sink names.
+    ///
+    /// # Errors
+    /// [`Violation`]: the session must be revoked. Nothing was offered then.
+    #[inline]
+    pub fn visit<F>(&mut self, limit: u32, mut sink: F) -> Result<Visit, Violation>
+    where
+        F: FnMut(Offer<'_, U>) -> Outcome,
+    {
+        self.state?;
+        let waiting = match self.tx.look(&self.up, self.up_at.tx_prod()) {
+            Ok(waiting) => waiting,
+            Err(violation) => return Err(self.over(violation)),
+        };
+        let mut taken = 0;
+        let wanted = waiting.min(limit).min(MAX_VISIT);
+        while taken < wanted {
+            let (descs, lanes) = self.read_descriptors(wanted - taken);
+            for &desc in &descs[..lanes] {
+                let at = self.up_at.buffer(self.tx.peek(0));
+                let Outcome::Taken(counter) = sink(Offer::new(&self.up, at, self.slot_size, desc)) else {
+                    return Ok(Visit { taken, left: waiting - taken });
+                };
+                self.count(ChannelCounter::TxRead);
+                self.count(counter);
+                self.tx.take(1);
+                taken += 1;
+            }
+        }
+        Ok(Visit { taken, left: waiting - taken })
+    }
+
+    /// Reads the next descriptors, at most [`LANES`], and starts to fetch their buffers.
+    #[inline]
+    fn read_descriptors(&self, wanted: u32) -> ([TxDesc; LANES], usize) {
+        let lanes = (wanted as usize).min(LANES);
+        let mut descs = [TxDesc::default(); LANES];
+        for (ahead, desc) in (0..).zip(&mut descs[..lanes]) {
+            let slot = self.tx.peek(ahead);
+            let at = self.up_at.descriptor(slot);
+            *desc = TxDesc::from_words([self.up.load_u64(at), self.up.load_u64(at + 8)]);
+            self.up.prefetch(self.up_at.buffer(slot));
+        }
+        (descs, lanes)
+    }
+
+    /// Shows the application what was delivered and what was taken, and everybody the counters.
+    #[inline]
+    pub fn publish(&mut self) -> Moved {
+        let rx = self.rx.publish(&self.down, self.down_at.rx_prod());
+        let tx = self.tx.publish(&self.down, self.down_at.tx_cons());
+        self.rx_looked = Looked::NotYet;
+        if rx.is_yes() {
+            self.owed |= rx_flags::WAKE_ON_RX;
+        }
+        if tx.is_yes() {
+            self.owed |= rx_flags::WAKE_ON_TX_SPACE;
+        }
+        while self.dirty != 0 {
+            let index = self.dirty.trailing_zeros() as usize;
+            self.dirty &= self.dirty - 1;
+            self.down.store_u64(self.down_at.counter(index), self.counters[index]);
+        }
+        if self.owed == 0 { Moved::No } else { Moved::Yes }
+    }
+
+    /// The fence between publishing and looking who sleeps; one serves all channels of a worker.
+    #[must_use]
+    #[inline]
+    pub fn fence(&self) -> Fenced {
+        Fenced::by(&self.down)
+    }
+
+    /// Whether the application sleeps for something published since the last call. Its flag is cleared then, so that
+    /// it is rung once per sleep.
+    #[inline]
+    pub fn rings(&mut self, fenced: &Fenced) -> Ring {
+        let flags_at = self.up_at.rx_flags();
+        let asked = ring::sleeps_for(&self.up, flags_at, self.owed, fenced);
+        self.owed = 0;
+        if asked == 0 {
+            return Ring::Nobody;
+        }
+        // Clears the other flag with it: whoever is rung looks at everything, and sets both anew.
+        ring::disarm(&self.up, flags_at);
+        Ring::Bell
+    }
+
+    /// Tells the application that the worker is about to sleep.
+    #[inline]
+    pub fn arm(&self) {
+        ring::arm(&self.down, self.down_at.tx_flags(), tx_flags::NEED_WAKEUP);
+    }
+
+    /// Tells the application that the worker is awake.
+    #[inline]
+    pub fn disarm(&self) {
+        ring::disarm(&self.down, self.down_at.tx_flags());
+    }
+
+    /// How many descriptors wait now: what a worker that armed all its channels looks at before it sleeps.
+    ///
+    /// # Errors
+    /// [`Violation`]: the session must be revoked.
+    #[inline]
+    pub fn last_look(&mut self, _: &Fenced) -> Result<u32, Violation> {
+        self.backlog()
+    }
+
+    /// How many descriptors wait now.
+    ///
+    /// # Errors
+    /// [`Violation`]: the session must be revoked.
+    #[inline]
+    pub fn backlog(&mut self) -> Result<u32, Violation> {
+        self.state?;
+        self.tx.look(&self.up, self.up_at.tx_prod()).map_err(|violation| self.over(violation))
+    }
+
+    /// Adds one to a counter; the region has it after the next [`Channel::publish`].
+    #[inline(always)]
+    pub fn count(&mut self, which: ChannelCounter) {
+        self.counters[which.index()] += 1;
+        self.dirty |= 1 << which.index();
+    }
+
+    /// A counter's value.
+    #[must_use]
+    pub const fn counter(&self, which: ChannelCounter) -> u64 {
+        self.counters[which.index()]
+    }
+
+    /// The channel is over, for the first time.
+    #[cold]
+    fn over(&mut self, violation: Violation) -> Violation {
+        self.state = Err(violation);
+        self.count(ChannelCounter::Violation);
+        violation
+    }
+}
+
+/// A counter of a channel, as whoever has the down region mapped reads it.
+#[must_use]
+pub fn counter_of(down: &(impl Memory + ?Sized), at: &DownChannel, which: ChannelCounter) -> u64 {
+    down.load_u64(at.counter(which.index()))
+}
