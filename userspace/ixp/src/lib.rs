@@ -15,6 +15,8 @@
 //! | DRAM | [`frame`]; capped by [`account`] |
 //! | media interface | [`port`]: AF_XDP elsewhere; memory, captures, templates and faults here |
 //!
+//! Applications' shared memory is [`region`], how they are woken [`doorbell`].
+//!
 //! [`books`] close over all of it, [`panel`] and [`watchdog`] show how the engines are, and [`clock`] is the only time.
 #![deny(unsafe_code)]
 
@@ -23,6 +25,7 @@ pub mod books;
 pub mod cam;
 pub mod clock;
 pub mod counter;
+pub mod doorbell;
 pub mod engine;
 pub mod engines;
 #[cfg(test)]
@@ -35,6 +38,7 @@ mod pipeline;
 pub mod port;
 pub mod prefetch;
 pub mod program;
+pub mod region;
 pub mod ring;
 mod role;
 pub mod spec;
