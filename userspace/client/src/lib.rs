@@ -1,6 +1,17 @@
-//! The library that programs link to talk to `octroid`: its control protocol, and a connection that speaks it.
+//! The library that programs link to talk to `octroid`: its control protocol, and network stacks of their own.
 //!
 //! It refuses to decide anything: policy, limits and ownership are the daemon's. Of Octroi it knows `abi` alone.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`stack`] | a session: register tuples, take channels, hear what happens |
+//! | [`shm`] | channels: receive and send bursts over shared memory |
+//! | `phy` | a channel as a smoltcp device (feature `smoltcp`) |
+//! | [`control`] | the control protocol, which the daemon and the command line speak too |
 #![deny(unsafe_code)]
 
 pub mod control;
+#[cfg(feature = "smoltcp")]
+pub mod phy;
+pub mod shm;
+pub mod stack;

@@ -1,8 +1,10 @@
 //! A blocking connection to a daemon: one request, one reply, each within a time limit.
 //!
-//! It refuses to hide a refusal: what the daemon said comes back as [`CallError::Reply`] with its code.
+//! It refuses to hide a refusal: what the daemon said comes back as [`CallError::Reply`] with its code. Events that come
+//! while a reply is waited for are kept in order.
 use std::{
-    io::{self, IoSlice},
+    collections::VecDeque,
+    io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
@@ -12,8 +14,7 @@ use nix::{
     errno::Errno,
     sys::{
         socket::{
-            AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg, setsockopt,
-            socket, sockopt,
+            AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
         },
         time::TimeVal,
     },
@@ -24,9 +25,11 @@ use super::{
     MAX_DATAGRAM,
     answer::{Reply, ReplyError},
     datagram::DatagramError,
+    event::Event,
     request::{Call, Paged, Request},
     status::Status,
 };
+use crate::shm::passing::{self, Received};
 
 /// How long a call waits unless somebody says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,12 +37,16 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most pages that one answer may have: a daemon that never ends its pages is not followed for ever.
 pub const MAX_PAGES: usize = 65_536;
 
+/// Most events that are kept for somebody who does not ask for them.
+pub const MAX_EVENTS: usize = 4096;
+
 /// A connection to one daemon.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
     next_id: u64,
     buffer: Box<[u8]>,
+    events: VecDeque<Event>,
 }
 
 /// Why there is no connection.
@@ -85,6 +92,9 @@ pub enum CallError {
     /// More than [`MAX_PAGES`], a page that does not go forward, or no head.
     #[error("the daemon's pages do not make a whole")]
     Pages,
+    /// More than [`MAX_EVENTS`] that nobody asked for.
+    #[error("the daemon has sent more events than are kept")]
+    Events,
     /// The socket failed.
     #[error("the control socket: {0}")]
     Socket(#[source] io::Error),
@@ -114,7 +124,8 @@ impl Connection {
         setsockopt(&socket, sockopt::SendTimeout, &limit)?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &limit)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-        Ok(Self { socket, next_id: 1, buffer: vec![0; MAX_DATAGRAM + 1].into_boxed_slice() })
+        let buffer = vec![0; MAX_DATAGRAM + 1].into_boxed_slice();
+        Ok(Self { socket, next_id: 1, buffer, events: VecDeque::new() })
     }
 
     /// Makes one call and waits for its answer.
@@ -122,10 +133,41 @@ impl Connection {
     /// # Errors
     /// [`CallError`]; after [`CallError::Timeout`] the connection is out of step and must be dropped.
     pub fn call<C: Call>(&mut self, call: &C) -> Result<C::Answer, CallError> {
+        self.call_with(call, &[]).map(|(answer, _)| answer)
+    }
+
+    /// The same with descriptors beside the request, and those that came beside the answer.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_with<C: Call>(
+        &mut self,
+        call: &C,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(C::Answer, Vec<OwnedFd>), CallError> {
         let id = self.next_id;
         self.next_id += 1;
-        self.send(&Request::write(id, call).map_err(CallError::Request)?)?;
-        Ok(Reply::read(self.receive()?, id)?)
+        let request = Request::write(id, call).map_err(CallError::Request)?;
+        let socket = self.socket.as_fd();
+        retry(|| passing::send(socket, &request, fds, MsgFlags::empty())).map_err(call_error)?;
+        let Received { len, fds } = self.receive()?;
+        Ok((Reply::read(&self.buffer[..len], id)?, fds))
+    }
+
+    /// The next event, if one has come. Never waits.
+    ///
+    /// # Errors
+    /// [`CallError::Closed`] and [`CallError::Socket`].
+    pub fn poll_event(&mut self) -> Result<Option<Event>, CallError> {
+        while self.events.is_empty() {
+            match self.take(MsgFlags::MSG_DONTWAIT) {
+                // Whatever is no event is a reply to nobody.
+                Ok(received) => self.keep(received.len)?,
+                Err(CallError::Timeout) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.events.pop_front())
     }
 
     /// Makes a call as often as its answer has pages.
@@ -133,11 +175,19 @@ impl Connection {
     /// # Errors
     /// [`CallError`].
     pub fn pages<C: Paged>(&mut self) -> Result<Vec<C::Answer>, CallError> {
+        self.pages_of(C::page)
+    }
+
+    /// The same for a request that has more fields than the row it begins with.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn pages_of<C: Paged>(&mut self, page: impl Fn(u32) -> C) -> Result<Vec<C::Answer>, CallError> {
         let (mut pages, mut after) = (Vec::new(), 0);
         loop {
-            let page = self.call(&C::page(after))?;
-            let next = C::next(&page);
-            pages.push(page);
+            let answer = self.call(&page(after))?;
+            let next = C::next(&answer);
+            pages.push(answer);
             match next {
                 None => return Ok(pages),
                 Some(next) if after < next && pages.len() < MAX_PAGES => after = next,
@@ -168,17 +218,32 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, datagram: &[u8]) -> Result<(), CallError> {
-        let parts = [IoSlice::new(datagram)];
-        let sent =
-            retry(|| sendmsg::<UnixAddr>(self.socket.as_raw_fd(), &parts, &[], MsgFlags::MSG_NOSIGNAL, None));
-        sent.map(drop).map_err(call_error)
+    /// Waits for the next datagram that is no event; its bytes are in the buffer.
+    fn receive(&mut self) -> Result<Received, CallError> {
+        loop {
+            let received = self.take(MsgFlags::empty())?;
+            if !Event::is_event(&self.buffer[..received.len]) {
+                return Ok(received);
+            }
+            self.keep(received.len)?;
+        }
     }
 
-    fn receive(&mut self) -> Result<&[u8], CallError> {
-        let fd = self.socket.as_raw_fd();
-        let len = retry(|| recv(fd, &mut self.buffer, MsgFlags::empty())).map_err(call_error)?;
-        if len == 0 { Err(CallError::Closed) } else { Ok(&self.buffer[..len]) }
+    fn take(&mut self, flags: MsgFlags) -> Result<Received, CallError> {
+        let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
+        let received = retry(|| passing::receive(socket, buffer, flags)).map_err(call_error)?;
+        if received.len == 0 { Err(CallError::Closed) } else { Ok(received) }
+    }
+
+    /// Keeps the event in the buffer. One that this program does not know says nothing to it.
+    fn keep(&mut self, len: usize) -> Result<(), CallError> {
+        if let Some(event) = Event::read(&self.buffer[..len]) {
+            if self.events.len() == MAX_EVENTS {
+                return Err(CallError::Events);
+            }
+            self.events.push_back(event);
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`instance`] | names of instances, and where their files lie |
 //! | [`datagram`] | what is checked before JSON is read |
 //! | [`request`], [`answer`] | the operations and what they answer |
+//! | [`stack`], [`event`] | the operations of application stacks, and what they are told unasked |
 //! | [`status`] | what a daemon says of itself |
 //! | [`refusal`] | the closed list of error codes |
 //! | [`connection`] | the blocking client |
@@ -25,9 +26,11 @@
 pub mod answer;
 pub mod connection;
 pub mod datagram;
+pub mod event;
 pub mod instance;
 pub mod refusal;
 pub mod request;
+pub mod stack;
 pub mod status;
 
 /// The protocol's version, field `v`.

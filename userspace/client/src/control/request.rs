@@ -13,6 +13,7 @@ use super::{
     answer::{DoctorRow, StatRow, TargetAdded, TargetRow},
     datagram,
     refusal::{Code, Refusal},
+    stack::{StackAttach, StackList, StackOpen, StackRegister, StackRelease, StackStats},
     status::StatusPage,
 };
 
@@ -145,6 +146,18 @@ pub enum Op {
     Doctor(Doctor),
     #[serde(rename = "down")]
     Down(Down),
+    #[serde(rename = "stack.open")]
+    StackOpen(StackOpen),
+    #[serde(rename = "stack.register")]
+    StackRegister(StackRegister),
+    #[serde(rename = "stack.release")]
+    StackRelease(StackRelease),
+    #[serde(rename = "stack.list")]
+    StackList(StackList),
+    #[serde(rename = "stack.stats")]
+    StackStats(StackStats),
+    #[serde(rename = "stack.attach")]
+    StackAttach(StackAttach),
 }
 
 /// One request, as the daemon reads it.
@@ -358,10 +371,37 @@ impl Request {
 
 impl Op {
     /// Every operation's name.
-    pub const NAMES: [&str; 7] =
-        [TargetAdd::OP, TargetRemove::OP, TargetList::OP, GetStatus::OP, GetStats::OP, Doctor::OP, Down::OP];
+    pub const NAMES: [&str; 13] = [
+        TargetAdd::OP,
+        TargetRemove::OP,
+        TargetList::OP,
+        GetStatus::OP,
+        GetStats::OP,
+        Doctor::OP,
+        Down::OP,
+        StackOpen::OP,
+        StackRegister::OP,
+        StackRelease::OP,
+        StackList::OP,
+        StackStats::OP,
+        StackAttach::OP,
+    ];
 
-    /// Whether it changes anything: what only root may.
+    /// Whether it is an operation of application stacks, for which policy decides and descriptors travel.
+    #[must_use]
+    pub const fn is_of_stacks(&self) -> bool {
+        matches!(
+            self,
+            Self::StackOpen(_)
+                | Self::StackRegister(_)
+                | Self::StackRelease(_)
+                | Self::StackList(_)
+                | Self::StackStats(_)
+                | Self::StackAttach(_)
+        )
+    }
+
+    /// Whether it changes the daemon itself: what only root may. What a stack may is policy's to say.
     #[must_use]
     pub const fn changes(&self) -> bool {
         matches!(self, Self::TargetAdd(_) | Self::TargetRemove(_) | Self::Down(_))

@@ -68,6 +68,12 @@ impl Instance {
             Op::Stats(stats) => page(self.stats()?, stats.after),
             Op::Doctor(doctor) => page(self.examine(), doctor.after),
             Op::Down(_) => value(&client::control::answer::Done {}),
+            Op::StackOpen(_)
+            | Op::StackRegister(_)
+            | Op::StackRelease(_)
+            | Op::StackList(_)
+            | Op::StackStats(_)
+            | Op::StackAttach(_) => Err(Code::Eproto.because("this daemon serves no application stacks")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A connection against a daemon of a few lines: answers, refusals, pages, silence and nonsense.
 use std::thread::{self, JoinHandle};
 
-use nix::sys::socket::{Backlog, accept4, bind, listen, send};
+use nix::sys::socket::{Backlog, accept4, bind, listen, recv, send};
 use serde_json::{Value, json};
 
 use super::*;

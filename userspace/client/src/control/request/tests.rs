@@ -4,7 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{MAX_DATAGRAM, refusal::Code};
+use crate::control::{
+    MAX_DATAGRAM,
+    refusal::Code,
+    stack::{Lease, ReserveMode},
+};
 
 #[track_caller]
 fn refused(datagram: &str, id: u64, code: Code, part_of_detail: &str) {
@@ -43,7 +47,7 @@ fn what_may_be_left_out() {
 #[test]
 fn unknown_is_not_malformed() {
     refused(r#"{"v":2,"id":5,"op":"status"}"#, 5, Code::Eproto, "version 2");
-    refused(r#"{"v":1,"id":5,"op":"stack.open"}"#, 5, Code::Eproto, "stack.open");
+    refused(r#"{"v":1,"id":5,"op":"slice.open"}"#, 5, Code::Eproto, "slice.open");
 }
 
 #[test]
@@ -82,9 +86,24 @@ fn names_are_the_variants() {
         Op::Stats(GetStats::page(9)),
         Op::Doctor(Doctor::page(1)),
         Op::Down(Down {}),
+        Op::StackOpen(StackOpen { name: "web".into(), rx_slots: 64, tx_slots: 64, l2: true }),
+        Op::StackRegister(StackRegister {
+            proto: Proto::Udp,
+            addr: LocalAddr::Any,
+            port: 53,
+            reserve: ReserveMode::Daemon,
+            on_crash: OnCrash::Drop,
+            icmp: false,
+            uid: None,
+        }),
+        Op::StackRelease(StackRelease::number(1)),
+        Op::StackList(StackList::page(1)),
+        Op::StackStats(StackStats::page(1)),
+        Op::StackAttach(StackAttach { lease: Lease::from_bits(7) }),
     ]) {
         let value = serde_json::to_value(&op).unwrap();
         assert_eq!(value.get("op").and_then(Value::as_str), Some(name));
+        assert_eq!(op.is_of_stacks(), name.starts_with("stack."), "{name}");
         assert_eq!(op.changes(), matches!(name, "target.add" | "target.remove" | "down"), "{name}");
     }
 }
