@@ -193,7 +193,7 @@ fn abandoned(dir: &Path) -> (Stack, PathBuf) {
 }
 
 #[test]
-fn f05_a_session_comes_back_by_its_lease() {
+fn a_session_comes_back_by_its_lease() {
     let dir = tempfile::tempdir().unwrap();
     let (mut stack, _) = abandoned(dir.path());
     assert_eq!(stack.poll_event(), None, "nobody is there yet");

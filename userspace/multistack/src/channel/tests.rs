@@ -433,10 +433,10 @@ proptest! {
         }
     }
 
-    /// h12: random words anywhere in `up` end the channel or are taken for packets; nothing panics, and never more than
+    /// Random words anywhere in `up` end the channel or are taken for packets; nothing panics, and never more than
     /// a visit's worth is taken.
     #[test]
-    fn f12_random_words_hurt_nobody(
+    fn random_words_hurt_nobody(
         writes in prop::collection::vec((0..40_000_usize, any::<u32>()), 1..64),
         control in prop::collection::vec((0..3_usize, 0..200_u32), 0..8),
     ) {
