@@ -11,11 +11,15 @@ use std::sync::Arc;
 use abi::rxmeta::RxMeta;
 use abi::steer::{SteerKey, Target, kind};
 
+use crate::hash::{Key, Seeded};
+use crate::registry::SessionId;
 use crate::slots::TupleId;
 use crate::steer::Table;
 
 /// Maps that the keys are spread over, a power of two: of the most keys there can be, each has 256.
 const SHARDS: usize = 256;
+
+type Shard = HashMap<Key, Target, Seeded>;
 
 /// A picture of the registry at one moment.
 ///
@@ -24,9 +28,33 @@ const SHARDS: usize = 256;
 /// [`shard`], whatever the order in which it came, so that equal pictures lie equally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    shards: [Arc<HashMap<SteerKey, Target>>; SHARDS],
+    shards: [Arc<Shard>; SHARDS],
     keys: usize,
     live: Box<[Option<Live>]>,
+    /// The generation of the session that holds each slot.
+    sessions: Box<[Option<u16>]>,
+}
+
+/// Whose a tuple is: a session's, under this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The session.
+    pub session: SessionId,
+    /// The tuple's number within it.
+    pub tuple: u16,
+}
+
+impl Owned {
+    /// What a target says, if it leads to a session.
+    #[must_use]
+    #[inline]
+    pub const fn by(target: &Target) -> Option<Self> {
+        if target.kind != kind::STACK {
+            return None;
+        }
+        let session = SessionId { slot: target.id, generation: target.generation };
+        Some(Self { session, tuple: target.aux })
+    }
 }
 
 /// The registration that holds a slot.
@@ -38,16 +66,26 @@ pub(crate) struct Live {
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self::empty(0)
+        Self::empty(0, 0)
     }
 }
 
 impl Mirror {
-    /// An empty picture of a registry with this many slots.
-    pub(crate) fn empty(slots: usize) -> Self {
-        let shard = Arc::new(HashMap::new());
+    /// An empty picture of a registry with this many slots, and this many for sessions.
+    pub(crate) fn empty(slots: usize, sessions: usize) -> Self {
+        let shard = Arc::new(Shard::default());
         let shards = std::array::from_fn(|_| Arc::clone(&shard));
-        Self { shards, keys: 0, live: vec![None; slots].into() }
+        Self { shards, keys: 0, live: vec![None; slots].into(), sessions: vec![None; sessions].into() }
+    }
+
+    /// The same picture, hashed under this seed.
+    pub(crate) fn seeded(&self, seed: u64) -> Self {
+        let shards = std::array::from_fn(|at| {
+            let mut shard = Shard::with_hasher(Seeded::new(seed));
+            shard.extend(self.shards[at].iter().map(|(&key, &target)| (key, target)));
+            Arc::new(shard)
+        });
+        Self { shards, ..self.clone() }
     }
 
     /// Adds a registration.
@@ -60,15 +98,25 @@ impl Mirror {
         self.live[tuple.slot()] = None;
     }
 
+    /// Adds a session.
+    pub(crate) fn insert_session(&mut self, id: SessionId) {
+        self.sessions[usize::from(id.slot)] = Some(id.generation);
+    }
+
+    /// Takes a session away whose keys are gone.
+    pub(crate) fn remove_session(&mut self, id: SessionId) {
+        self.sessions[usize::from(id.slot)] = None;
+    }
+
     /// Adds a key of a registration that is there.
     pub(crate) fn insert_key(&mut self, key: SteerKey, target: Target) {
-        let before = Arc::make_mut(&mut self.shards[shard(&key)]).insert(key, target);
+        let before = Arc::make_mut(&mut self.shards[shard(&key)]).insert(Key(key), target);
         self.keys += usize::from(before.is_none());
     }
 
     /// Takes a key away.
     pub(crate) fn remove_key(&mut self, key: &SteerKey) {
-        let before = Arc::make_mut(&mut self.shards[shard(key)]).remove(key);
+        let before = Arc::make_mut(&mut self.shards[shard(key)]).remove(&Key(*key));
         self.keys -= usize::from(before.is_some());
     }
 
@@ -79,16 +127,44 @@ impl Mirror {
         self.find(meta.kind, meta.id, meta.generation)
     }
 
+    /// The session that a packet's metadata names, if it still exists; else the packet is stale.
+    ///
+    /// A session may have released the packet's tuple and live on, so that this is not yet leave to deliver: see
+    /// [`Self::owner`].
+    #[must_use]
+    #[inline]
+    pub fn session_of(&self, meta: &RxMeta) -> Option<SessionId> {
+        let session = SessionId { slot: meta.id, generation: meta.generation };
+        (meta.kind == kind::STACK && self.is_live(session)).then_some(session)
+    }
+
+    /// Whether a session still exists.
+    #[must_use]
+    #[inline]
+    pub fn is_live(&self, session: SessionId) -> bool {
+        self.sessions.get(usize::from(session.slot)) == Some(&Some(session.generation))
+    }
+
+    /// The session that owns exactly this tuple.
+    #[must_use]
+    #[inline]
+    pub fn owner(&self, key: &SteerKey) -> Option<Owned> {
+        Owned::by(self.shards[shard(key)].get(&Key(*key))?)
+    }
+
     /// Whether a target still exists.
     #[must_use]
     #[inline]
     pub fn is_current(&self, target: &Target) -> bool {
-        self.find(target.kind, target.id, target.generation).is_some()
+        match Owned::by(target) {
+            Some(owned) => self.is_live(owned.session),
+            None => self.find(target.kind, target.id, target.generation).is_some(),
+        }
     }
 
     /// Keys and targets, in no order: what the steering map holds once all steps are done.
     pub fn iter(&self) -> impl Iterator<Item = (&SteerKey, &Target)> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        self.shards.iter().flat_map(|shard| shard.iter()).map(|(key, target)| (&key.0, target))
     }
 
     /// How many keys there are.
@@ -113,7 +189,7 @@ impl Mirror {
 
 impl Table for Mirror {
     fn get(&self, key: &SteerKey) -> Option<Target> {
-        self.shards[shard(key)].get(key).copied()
+        self.shards[shard(key)].get(&Key(*key)).copied()
     }
 }
 
@@ -139,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_key_more_or_less_copies_one_shard() {
-        let mut before = Mirror::empty(1);
+        let mut before = Mirror::empty(1, 1);
         (0..4096).for_each(|n| before.insert_key(key(n), TARGET));
         for change in
             [|m: &mut Mirror| m.insert_key(key(5000), TARGET), |m: &mut Mirror| m.remove_key(&key(7))]
@@ -167,7 +243,7 @@ mod tests {
 
     #[test]
     fn pictures_are_equal_whatever_led_to_them() {
-        let (mut one, mut other) = (Mirror::empty(4), Mirror::empty(4));
+        let (mut one, mut other) = (Mirror::empty(4, 4), Mirror::empty(4, 4));
         (0..100).for_each(|n| one.insert_key(key(n), TARGET));
         (0..200).rev().for_each(|n| other.insert_key(key(n), TARGET));
         assert_ne!(one, other);

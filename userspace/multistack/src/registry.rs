@@ -8,22 +8,57 @@
 //! Registry::add ──► Change { plan } ──carry_out──► step, step, step ──► new state
 //!                                                            └ failed: undo, undo, old state
 //! ```
+//!
+//! Three kinds of owner share one table: a *builtin* target of the engines, a *session* (an application, which holds
+//! any number of tuples), and a *reservation* by the administrator, which waits for an application of one user.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `state` | the table itself, and what an edit does to it and to the workers' mirror |
+//! | `change` | carried out whole, or undone |
+//! | `session` | sessions and their tuples, as values |
+//! | `stack` | open, register, release, attach, close |
+//! | `socket` | how a port is kept from the OS |
+//! | `reservation` | the administrator's |
+//! | `saved` | what outlives the daemon |
+//! | `row` | what people are shown |
 mod change;
+mod reservation;
+mod row;
+mod saved;
+mod session;
+mod socket;
+mod stack;
+mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use abi::steer::{SteerKey, Target, builtin, kind, target_flag};
+use serde::{Deserialize, Serialize};
 
-use crate::mirror::{Live, Mirror};
+use crate::mirror::Mirror;
+use crate::policy::Policy;
 use crate::refusal::{Refusal, Resource};
 use crate::slots::{MAX_SLOTS, Slots, TupleId};
-use crate::step::{Delta, plan};
+use crate::step::plan;
 use crate::tuple::{Address, Tuple, registrable};
 
-use change::Spent;
 pub use change::{Change, Failed};
+use change::{Pending, Spent};
+pub use reservation::{MAX_RESERVATIONS, Reservation};
+pub use row::{Row, RowState};
+pub use saved::{RestoreError, Saved};
+use session::Tickets;
+pub use session::{
+    IcmpErrors, Lease, MAX_NAME, MAX_SESSIONS, Name, NotALease, Presence, SESSION_TUPLES, Session, SessionId,
+    StackTuple,
+};
+pub use socket::{Cover, Facts, Flag, Hold, Lent, Socket, Strength, Unfit, check};
+pub use stack::{Attached, Event, MAX_RING_BYTES, News, Open, Reason, Registered, Reserve, Want};
+pub use state::Owner;
+use state::{Edit, State};
 
 /// Most keys in the steering table: what its map holds.
 pub const MAX_TUPLES: usize = abi::steer::STEER_ENTRIES as usize;
@@ -40,11 +75,21 @@ pub struct Limits {
     pub tuples: usize,
     /// At most [`MAX_ADDRESSES`].
     pub addresses: usize,
+    /// At most [`MAX_SESSIONS`].
+    pub sessions: usize,
+    /// At most [`MAX_RING_BYTES`].
+    pub ring_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { slots: MAX_SLOTS, tuples: MAX_TUPLES, addresses: MAX_ADDRESSES }
+        Self {
+            slots: MAX_SLOTS,
+            tuples: MAX_TUPLES,
+            addresses: MAX_ADDRESSES,
+            sessions: MAX_SESSIONS,
+            ring_bytes: MAX_RING_BYTES,
+        }
     }
 }
 
@@ -69,7 +114,8 @@ impl Builtin {
 }
 
 /// What becomes of a tuple's packets while no daemon serves their queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnCrash {
     /// XDP drops and counts them: no stranger answers for the tuple.
     #[default]
@@ -78,7 +124,7 @@ pub enum OnCrash {
     Pass,
 }
 
-/// A registration.
+/// A registration of a builtin target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// What is owned.
@@ -113,102 +159,50 @@ impl Registration {
 /// The registry.
 ///
 /// # Invariants
-/// No two registrations [`Tuple::meets`]; the mirror is what the state says; a [`TupleId`] that was ever part of a
-/// change is not given again before all others were.
+/// No two owners' tuples [`Tuple::meets`]; the mirror is what the state says; a [`TupleId`] or [`SessionId`] that was
+/// ever part of a change is not given again before all others were.
 #[derive(Debug)]
 pub struct Registry {
     limits: Limits,
     slots: Slots,
+    tickets: Tickets,
+    policy: Policy,
     state: State,
     mirror: Arc<Mirror>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    addresses: BTreeSet<IpAddr>,
-    registrations: BTreeMap<TupleId, Registration>,
-    /// The same by tuple: all of one protocol and port side by side, `any` first.
-    owners: BTreeMap<Tuple, TupleId>,
-}
-
-impl State {
-    /// Who owns the tuple or a part of it; of several, the one with the smallest number.
-    fn owner(&self, tuple: &Tuple) -> Option<TupleId> {
-        let any = tuple.at_any();
-        match tuple.addr() {
-            Address::Is(_) => self.owners.get(&any).or_else(|| self.owners.get(tuple)).copied(),
-            Address::Any => {
-                let met = self.owners.range(any..).take_while(|(owned, _)| owned.meets(&any));
-                met.map(|(_, &id)| id).min()
-            }
-        }
-    }
-
-    /// How many keys all registrations have at these addresses.
-    fn keys_at(&self, addresses: &BTreeSet<IpAddr>) -> usize {
-        let keys = |r: &Registration| match r.tuple.addr() {
-            Address::Any => addresses.len(),
-            Address::Is(addr) => usize::from(addresses.contains(&addr)),
-        };
-        self.registrations.values().map(keys).sum()
-    }
-
-    /// What becomes of the mirror by this edit.
-    fn delta(&self, edit: &Edit) -> Delta {
-        match edit {
-            Edit::Add(id, registration) => Delta {
-                comes: Some(Live { builtin: registration.builtin.id(), tuple: *id }),
-                puts: registration.keys(*id, &self.addresses).collect(),
-                ..Delta::default()
-            },
-            Edit::Remove(id, registration) => Delta {
-                goes: Some(*id),
-                dels: registration.keys(*id, &self.addresses).collect(),
-                ..Delta::default()
-            },
-            Edit::Addresses(addresses) => {
-                let come = addresses.difference(&self.addresses).copied().collect();
-                let gone = self.addresses.difference(addresses).copied().collect();
-                let keys = |at| self.registrations.iter().flat_map(move |(&id, r)| r.keys(id, at)).collect();
-                Delta { puts: keys(&come), dels: keys(&gone), ..Delta::default() }
-            }
-        }
-    }
-
-    fn apply(&mut self, edit: &Edit) {
-        match edit {
-            Edit::Add(id, registration) => {
-                self.registrations.insert(*id, *registration);
-                self.owners.insert(registration.tuple, *id);
-            }
-            Edit::Remove(id, registration) => {
-                self.registrations.remove(id);
-                self.owners.remove(&registration.tuple);
-            }
-            Edit::Addresses(addresses) => self.addresses.clone_from(addresses),
-        }
-    }
-}
-
-/// What a change does to the state, once its steps are done.
-#[derive(Debug)]
-enum Edit {
-    Add(TupleId, Registration),
-    Remove(TupleId, Registration),
-    Addresses(BTreeSet<IpAddr>),
-}
-
 impl Registry {
-    /// An empty registry. Limits above the named ones are lowered to them.
+    /// An empty registry, whose policy is that of a host without rules and without a group. Limits above the named
+    /// ones are lowered to them.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let limits = Limits {
             slots: limits.slots.min(MAX_SLOTS),
             tuples: limits.tuples.min(MAX_TUPLES),
             addresses: limits.addresses.min(MAX_ADDRESSES),
+            sessions: limits.sessions.min(MAX_SESSIONS),
+            ring_bytes: limits.ring_bytes.min(MAX_RING_BYTES),
         };
-        let mirror = Arc::new(Mirror::empty(limits.slots));
-        Self { limits, slots: Slots::new(limits.slots), state: State::default(), mirror }
+        Self {
+            limits,
+            slots: Slots::new(limits.slots),
+            tickets: Tickets::new(0, limits.sessions as u16),
+            policy: Policy::default(),
+            state: State::default(),
+            mirror: Arc::new(Mirror::empty(limits.slots, limits.sessions)),
+        }
+    }
+
+    /// The same registry, its mirrors hashed under this seed, which applications should not know.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.mirror = Arc::new(self.mirror.seeded(seed));
+        self
+    }
+
+    /// Makes this the policy, for what is asked from now on: nothing that was granted is taken away.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// Registers a builtin target; the change yields its number.
@@ -217,16 +211,10 @@ impl Registry {
     /// [`Refusal::Busy`], [`Refusal::NotLocal`], [`Refusal::NoSpace`].
     pub fn add(&mut self, registration: Registration) -> Result<Change<'_, TupleId>, Refusal> {
         let tuple = registration.tuple;
-        if let Some(owner) = self.state.owner(&tuple) {
-            return Err(Refusal::Busy(owner));
-        }
-        let keys = tuple.addresses(&self.state.addresses).count();
-        if keys == 0 && tuple.addr() != Address::Any {
-            return Err(Refusal::NotLocal);
-        }
+        self.free(&tuple)?;
         let given = self.state.registrations.len() + 1;
         within(Resource::Slots, given, self.limits.slots)?;
-        within(Resource::Tuples, self.mirror.len() + keys, self.limits.tuples)?;
+        self.room_for_keys(&tuple)?;
         let full = Refusal::NoSpace { resource: Resource::Slots, given, limit: self.limits.slots };
         let id = self.slots.take().ok_or(full)?;
         let spent = Spent { on_success: None, on_failure: Some(id) };
@@ -245,26 +233,41 @@ impl Registry {
 
     /// Makes these the local addresses of the served interfaces; those that nobody may register are left out.
     ///
-    /// Every `any` gets one key per address. A registration whose own address goes away stays, without a key,
-    /// and has it again when the address comes back.
+    /// Every `any` gets one key per address. A tuple whose own address goes away stays, without a key, and has it again
+    /// when the address comes back; the change yields the events that tell its session so.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`]: the old addresses stay in force.
-    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<Change<'_, ()>, Refusal> {
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<Change<'_, Vec<Event>>, Refusal> {
         let addresses: BTreeSet<IpAddr> =
             addresses.iter().copied().filter(|&addr| registrable(addr).is_ok()).collect();
         within(Resource::Addresses, addresses.len(), self.limits.addresses)?;
         within(Resource::Tuples, self.state.keys_at(&addresses), self.limits.tuples)?;
-        Ok(self.change(Edit::Addresses(addresses), Spent::default(), ()))
+        let events = self.state.events_at(&addresses);
+        Ok(self.change(Edit::Addresses(addresses), Spent::default(), events))
     }
 
-    /// The number of the registration with exactly this tuple.
+    /// Makes these the addresses of interfaces that are being detached: nothing more is registered at them.
+    pub fn set_detaching(&mut self, addresses: &[IpAddr]) {
+        self.state.detaching = addresses.iter().copied().collect();
+    }
+
+    /// The number of the builtin target with exactly this tuple.
     #[must_use]
     pub fn find(&self, tuple: &Tuple) -> Option<TupleId> {
+        match self.owner(tuple)? {
+            Owner::Builtin(id) => Some(id),
+            Owner::Stack { .. } | Owner::Reserved(_) => None,
+        }
+    }
+
+    /// Who owns exactly this tuple.
+    #[must_use]
+    pub fn owner(&self, tuple: &Tuple) -> Option<Owner> {
         self.state.owners.get(tuple).copied()
     }
 
-    /// Every registration and the addresses at which it has a key now, by number.
+    /// Every builtin target and the addresses at which it has a key now, by number.
     pub fn list(&self) -> impl Iterator<Item = (TupleId, &Registration, Vec<IpAddr>)> {
         let addresses = |r: &Registration| r.tuple.addresses(&self.state.addresses).collect();
         self.state.registrations.iter().map(move |(&id, r)| (id, r, addresses(r)))
@@ -276,9 +279,31 @@ impl Registry {
         &self.mirror
     }
 
+    /// Whether nobody owns the tuple or a part of it, and it could have a key now.
+    fn free(&self, tuple: &Tuple) -> Result<(), Refusal> {
+        if let Some(owner) = self.state.owner(tuple) {
+            return Err(Refusal::Busy(owner));
+        }
+        self.reachable(tuple)
+    }
+
+    /// Whether the tuple could have a key now, or as soon as there is an address.
+    fn reachable(&self, tuple: &Tuple) -> Result<(), Refusal> {
+        match tuple.addr() {
+            Address::Is(addr) if self.state.detaching.contains(&addr) => Err(Refusal::Detaching),
+            Address::Is(addr) if !self.state.addresses.contains(&addr) => Err(Refusal::NotLocal),
+            Address::Is(_) | Address::Any => Ok(()),
+        }
+    }
+
+    fn room_for_keys(&self, tuple: &Tuple) -> Result<(), Refusal> {
+        let keys = tuple.addresses(&self.state.addresses).count();
+        within(Resource::Tuples, self.mirror.len() + keys, self.limits.tuples)
+    }
+
     fn change<T>(&mut self, edit: Edit, spent: Spent, value: T) -> Change<'_, T> {
         let (mirror, plan) = plan(&self.mirror, self.state.delta(&edit));
-        Change { registry: self, edit, mirror, plan, spent, value }
+        Change { pending: Pending { registry: self, edit, mirror, plan, spent }, value }
     }
 
     fn give_back(&mut self, id: Option<TupleId>) {

@@ -1,12 +1,21 @@
 //! What a change of the registry asks of the daemon: single steps, in an order that loses no packet to a stranger.
 //!
-//! Registering publishes the mirror first and steers afterwards; releasing stops steering first and unpublishes
-//! afterwards. So whatever XDP redirects, the workers know. This file orders steps; it carries out none.
+//! Registering reserves the port in the OS, then publishes the mirror, then steers; releasing stops steering, then
+//! unpublishes, then gives the port back. So whatever XDP redirects the workers know, and as long as they know it no
+//! OS socket has the port:
+//!
+//! ```text
+//! register: Bind, Keep ► Silence ► PublishMirror ► PutSteer
+//! release:                         DelSteer ► PublishMirror ► Close, Forget
+//! ```
+//!
+//! This file orders steps; it carries out none.
 use std::sync::Arc;
 
 use abi::steer::{SteerKey, Target};
 
 use crate::mirror::{Live, Mirror};
+use crate::registry::{Lent, SessionId, Socket};
 use crate::slots::TupleId;
 
 /// One thing to do, complete in itself.
@@ -26,13 +35,59 @@ pub enum Step {
         /// The tuple; it has an entry.
         key: SteerKey,
     },
+    /// Bind a placeholder, with both reuse flags clear from the beginning, and never listen on it.
+    Bind(Socket),
+    /// Let a bound placeholder queue nothing: a filter that keeps no byte, locked.
+    Silence(Socket),
+    /// Close a placeholder.
+    Close(Socket),
+    /// Keep a duplicate of the descriptor that came with the request.
+    Keep(Lent),
+    /// Close that duplicate.
+    Forget(Lent),
+    /// Make the session's regions and bells, and give each worker its channel.
+    OpenChannels(SessionId),
+    /// Take the channels from the workers, return when each has let go (one epoch), and unmap the regions.
+    ShutChannels(SessionId),
 }
 
-/// A step and the step that undoes it.
+/// A step and the steps that undo it: none where undoing an earlier step does.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) step: Step,
-    pub(crate) undo: Step,
+    pub(crate) undo: Vec<Step>,
+}
+
+impl Planned {
+    pub(crate) fn bind(socket: Socket) -> Self {
+        Self { step: Step::Bind(socket), undo: vec![Step::Close(socket)] }
+    }
+
+    pub(crate) fn silence(socket: Socket) -> Self {
+        Self { step: Step::Silence(socket), undo: Vec::new() }
+    }
+
+    pub(crate) fn close(socket: Socket) -> Self {
+        let silent = socket.queues().then_some(Step::Silence(socket));
+        let undo = [Some(Step::Bind(socket)), silent].into_iter().flatten().collect();
+        Self { step: Step::Close(socket), undo }
+    }
+
+    pub(crate) fn keep(lent: Lent) -> Self {
+        Self { step: Step::Keep(lent), undo: vec![Step::Forget(lent)] }
+    }
+
+    pub(crate) fn forget(lent: Lent) -> Self {
+        Self { step: Step::Forget(lent), undo: vec![Step::Keep(lent)] }
+    }
+
+    pub(crate) fn open(session: SessionId) -> Self {
+        Self { step: Step::OpenChannels(session), undo: vec![Step::ShutChannels(session)] }
+    }
+
+    pub(crate) fn shut(session: SessionId) -> Self {
+        Self { step: Step::ShutChannels(session), undo: vec![Step::OpenChannels(session)] }
+    }
 }
 
 /// What is other in the next picture of the registry: all that a plan looks at, however large the pictures are.
@@ -40,6 +95,12 @@ pub(crate) struct Planned {
 pub(crate) struct Delta {
     pub(crate) comes: Option<Live>,
     pub(crate) goes: Option<TupleId>,
+    pub(crate) opens: Option<SessionId>,
+    pub(crate) closes: Option<SessionId>,
+    /// What is reserved before anything is published.
+    pub(crate) before: Vec<Planned>,
+    /// What is given back when nothing is published any more.
+    pub(crate) after: Vec<Planned>,
     /// Keys that the old picture lacks.
     pub(crate) puts: Vec<(SteerKey, Target)>,
     /// Keys that the new picture lacks, with the targets that they had.
@@ -49,23 +110,25 @@ pub(crate) struct Delta {
 impl Delta {
     /// `old` and what is new; `old` itself, if nothing is.
     fn add_to(&self, old: &Arc<Mirror>) -> Arc<Mirror> {
-        if self.comes.is_none() && self.puts.is_empty() {
+        if self.comes.is_none() && self.opens.is_none() && self.puts.is_empty() {
             return Arc::clone(old);
         }
         let mut mirror = Mirror::clone(old);
         self.comes.into_iter().for_each(|live| mirror.insert(live));
+        self.opens.into_iter().for_each(|session| mirror.insert_session(session));
         self.puts.iter().for_each(|&(key, target)| mirror.insert_key(key, target));
         mirror.into()
     }
 
     /// `full` without what goes; `full` itself, if nothing does.
     fn take_from(&self, full: &Arc<Mirror>) -> Arc<Mirror> {
-        if self.goes.is_none() && self.dels.is_empty() {
+        if self.goes.is_none() && self.closes.is_none() && self.dels.is_empty() {
             return Arc::clone(full);
         }
         let mut mirror = Mirror::clone(full);
         self.dels.iter().for_each(|(key, _)| mirror.remove_key(key));
         self.goes.into_iter().for_each(|tuple| mirror.remove(tuple));
+        self.closes.into_iter().for_each(|session| mirror.remove_session(session));
         mirror.into()
     }
 }
@@ -79,24 +142,27 @@ pub(crate) fn plan(old: &Arc<Mirror>, mut delta: Delta) -> (Arc<Mirror>, Vec<Pla
     delta.dels.sort_unstable_by_key(|(key, _)| *key);
     let full = delta.add_to(old);
     let new = delta.take_from(&full);
-    let mut steps = Vec::with_capacity(2 + delta.puts.len() + delta.dels.len());
+    let mut steps = std::mem::take(&mut delta.before);
     steps.extend(publish(old, &full));
-    steps.extend(delta.puts.iter().map(|&(key, target)| Planned { step: put(key, target), undo: del(key) }));
-    steps.extend(delta.dels.iter().map(|&(key, target)| Planned { step: del(key), undo: put(key, target) }));
+    steps.extend(delta.puts.iter().map(|&(key, target)| put(key, target)));
+    steps.extend(delta.dels.iter().map(|&(key, target)| del(key, target)));
     steps.extend(publish(&full, &new));
+    steps.append(&mut delta.after);
     (new, steps)
 }
 
 fn publish(from: &Arc<Mirror>, to: &Arc<Mirror>) -> Option<Planned> {
-    let planned =
-        || Planned { step: Step::PublishMirror(Arc::clone(to)), undo: Step::PublishMirror(Arc::clone(from)) };
+    let planned = || Planned {
+        step: Step::PublishMirror(Arc::clone(to)),
+        undo: vec![Step::PublishMirror(Arc::clone(from))],
+    };
     (!Arc::ptr_eq(from, to)).then(planned)
 }
 
-const fn put(key: SteerKey, target: Target) -> Step {
-    Step::PutSteer { key, target }
+fn put(key: SteerKey, target: Target) -> Planned {
+    Planned { step: Step::PutSteer { key, target }, undo: vec![Step::DelSteer { key }] }
 }
 
-const fn del(key: SteerKey) -> Step {
-    Step::DelSteer { key }
+fn del(key: SteerKey, target: Target) -> Planned {
+    Planned { step: Step::DelSteer { key }, undo: vec![Step::PutSteer { key, target }] }
 }

@@ -9,11 +9,13 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use abi::steer::{SteerKey, mapped};
+use serde::{Deserialize, Serialize};
 
 use crate::refusal::{Refusal, Unregistrable};
 
 /// The transport protocols that have ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Proto {
     /// RFC 9293.

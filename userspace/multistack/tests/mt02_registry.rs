@@ -10,7 +10,7 @@ use abi::rxmeta::{MAGIC, RxMeta};
 use abi::steer::{SteerKey, Target, kind, mapped, target_flag};
 use multistack::mirror::Mirror;
 use multistack::refusal::{Refusal, Resource};
-use multistack::registry::{Builtin, Change, Limits, OnCrash, Registration, Registry};
+use multistack::registry::{Builtin, Change, Limits, MAX_RING_BYTES, OnCrash, Owner, Registration, Registry};
 use multistack::slots::TupleId;
 use multistack::steer::Table;
 use multistack::step::Step;
@@ -18,7 +18,7 @@ use multistack::tuple::{Address, Proto, Tuple};
 use proptest::prelude::*;
 
 /// Small enough that random operations meet every limit.
-const LIMITS: Limits = Limits { slots: 6, tuples: 12, addresses: 4 };
+const LIMITS: Limits = Limits { slots: 6, tuples: 12, addresses: 4, sessions: 4, ring_bytes: u64::MAX };
 
 /// The steering map and the workers' mirror, changed by steps alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,7 @@ impl World {
                 assert_eq!(self.steer.insert(*key, *target), None, "{key:?} was there")
             }
             Step::DelSteer { key } => assert!(self.steer.remove(key).is_some(), "{key:?} was not there"),
+            other => panic!("{other:?} is no step of a builtin target"),
         }
         for (key, target) in &self.steer {
             assert_eq!(self.mirror.get(key), Some(*target), "steered, and the workers do not know");
@@ -53,7 +54,7 @@ impl World {
 
     /// Carries a change out and lets the step with this number fail, if there are so many.
     #[track_caller]
-    fn carry_out<T: Copy>(&mut self, change: Change<'_, T>, fails: Option<usize>) -> Option<T> {
+    fn carry_out<T>(&mut self, change: Change<'_, T>, fails: Option<usize>) -> Option<T> {
         let before = self.clone();
         let mut countdown = fails;
         let result = change.carry_out(|step| match countdown {
@@ -107,7 +108,7 @@ impl Model {
         if let Some((id, _)) =
             self.owners.iter().find(|(_, r)| same(r) && overlap(r.tuple.addr(), tuple.addr()))
         {
-            return Some(Refusal::Busy(*id));
+            return Some(Refusal::Busy(Owner::Builtin(*id)));
         }
         if let Address::Is(addr) = tuple.addr()
             && !self.addresses.contains(&addr)
@@ -265,11 +266,12 @@ fn echo(addr: Address) -> Registration {
     Registration { tuple, builtin: Builtin::Echo, on_crash: OnCrash::Drop }
 }
 
-fn shapes<T: Copy>(change: &Change<'_, T>) -> Vec<&'static str> {
+fn shapes<T>(change: &Change<'_, T>) -> Vec<&'static str> {
     let shape = |step: &Step| match step {
         Step::PublishMirror(_) => "publish",
         Step::PutSteer { .. } => "put",
         Step::DelSteer { .. } => "del",
+        other => panic!("{other:?}"),
     };
     change.steps().map(shape).collect()
 }
@@ -355,8 +357,11 @@ fn mt02_an_undo_that_fails_says_what_is_still_there() {
 
 #[test]
 fn mt02_limits_are_the_documented_ones_and_a_refusal_names_them() {
-    assert_eq!(Limits::default(), Limits { slots: 4096, tuples: 65_536, addresses: 4096 });
-    let mut registry = Registry::new(Limits { slots: usize::MAX, tuples: usize::MAX, addresses: usize::MAX });
+    let documented =
+        Limits { slots: 4096, tuples: 65_536, addresses: 4096, sessions: 4096, ring_bytes: MAX_RING_BYTES };
+    assert_eq!(Limits::default(), documented);
+    let (slots, tuples, addresses, sessions) = (usize::MAX, usize::MAX, usize::MAX, usize::MAX);
+    let mut registry = Registry::new(Limits { slots, tuples, addresses, sessions, ring_bytes: u64::MAX });
     let local: Vec<IpAddr> = (0..4097u32).map(|n| IpAddr::from((0x0a00_0000 + n).to_be_bytes())).collect();
     assert_eq!(registry.set_addresses(&local).unwrap_err(), no_space(Resource::Addresses, 4097, 4096));
     registry.set_addresses(&local[1..]).unwrap().carry_out(|_| Ok::<(), Refused>(())).unwrap();

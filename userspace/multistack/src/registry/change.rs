@@ -12,12 +12,18 @@ use crate::step::{Planned, Step};
 #[derive(Debug)]
 #[must_use = "a change that is not carried out does not happen"]
 pub struct Change<'r, T> {
+    pub(super) pending: Pending<'r>,
+    pub(super) value: T,
+}
+
+/// All of a change but its value.
+#[derive(Debug)]
+pub(super) struct Pending<'r> {
     pub(super) registry: &'r mut Registry,
     pub(super) edit: Edit,
     pub(super) mirror: Arc<Mirror>,
     pub(super) plan: Vec<Planned>,
     pub(super) spent: Spent,
-    pub(super) value: T,
 }
 
 /// The numbers that a change uses up: a released registration's, and that of one that failed, because packets may
@@ -39,10 +45,10 @@ pub struct Failed<E: std::error::Error + 'static> {
     pub stuck: Vec<Step>,
 }
 
-impl<T: Copy> Change<'_, T> {
+impl<T> Change<'_, T> {
     /// The steps in their order, for those who only want to look.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.plan.iter().map(|planned| &planned.step)
+        self.pending.plan.iter().map(|planned| &planned.step)
     }
 
     /// Has `act` do every step in order; the registry then takes the change over and yields its value.
@@ -50,14 +56,25 @@ impl<T: Copy> Change<'_, T> {
     /// # Errors
     /// [`Failed`], after the first step that `act` fails. Such a step must have left nothing behind; `act` is then
     /// called with the steps that undo those before it, last first, and the registry stays as it was.
-    pub fn carry_out<E, F>(mut self, mut act: F) -> Result<T, Failed<E>>
+    pub fn carry_out<E, F>(self, act: F) -> Result<T, Failed<E>>
+    where
+        E: std::error::Error + 'static,
+        F: FnMut(&Step) -> Result<(), E>,
+    {
+        self.pending.carry_out(act)?;
+        Ok(self.value)
+    }
+}
+
+impl Pending<'_> {
+    fn carry_out<E, F>(mut self, mut act: F) -> Result<(), Failed<E>>
     where
         E: std::error::Error + 'static,
         F: FnMut(&Step) -> Result<(), E>,
     {
         for (done, planned) in self.plan.iter().enumerate() {
             if let Err(cause) = act(&planned.step) {
-                let undo = self.plan[..done].iter().rev().map(|planned| &planned.undo);
+                let undo = self.plan[..done].iter().rev().flat_map(|planned| &planned.undo);
                 let stuck = undo.filter(|step| act(step).is_err()).cloned().collect();
                 return Err(Failed { cause, stuck });
             }
@@ -66,11 +83,11 @@ impl<T: Copy> Change<'_, T> {
         std::mem::swap(&mut self.registry.mirror, &mut self.mirror);
         self.spent.on_failure = None;
         self.registry.give_back(self.spent.on_success);
-        Ok(self.value)
+        Ok(())
     }
 }
 
-impl<T> Drop for Change<'_, T> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.registry.give_back(self.spent.on_failure);
     }

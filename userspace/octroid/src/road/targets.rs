@@ -45,6 +45,9 @@ pub enum StepError {
     /// An engine did not take the tables in time.
     #[error(transparent)]
     Late(#[from] Late),
+    /// A step that no change of a builtin target has.
+    #[error("a builtin target has no such step")]
+    NotOfTargets,
 }
 
 impl Road {
@@ -119,6 +122,14 @@ fn act(
         Step::PublishMirror(mirror) => publish(mirror, engines, configs),
         Step::PutSteer { key, target } => Ok(steering.put(*key, *target)?),
         Step::DelSteer { key } => Ok(steering.delete(*key)?),
+        // Builtin targets have neither placeholders nor channels.
+        Step::Bind(_)
+        | Step::Silence(_)
+        | Step::Close(_)
+        | Step::Keep(_)
+        | Step::Forget(_)
+        | Step::OpenChannels(_)
+        | Step::ShutChannels(_) => Err(StepError::NotOfTargets),
     }
 }
 
@@ -157,13 +168,11 @@ fn row(id: TupleId, registration: &Registration, addrs: Vec<IpAddr>) -> TargetRo
 
 /// The registry's refusal in the words of the control protocol.
 fn refusal(refusal: &Registry) -> Refusal {
-    match refusal {
-        Registry::Address(_) | Registry::PortZero | Registry::Protocol => Code::Einval.because(refusal),
-        Registry::Busy(_) => Code::Ebusy.because(refusal),
-        Registry::NoSuch => Code::Enoent.because(refusal),
-        Registry::NotLocal => Code::Eaddrnotavail.because(refusal),
-        Registry::NoSpace { given, limit, .. } => Refusal::limit(refusal, *given as u64, *limit as u64),
+    if let Registry::NoSpace { given, limit, .. } = refusal {
+        return Refusal::limit(refusal, *given as u64, *limit as u64);
     }
+    let code = Code::ALL.into_iter().find(|code| code.name() == refusal.code());
+    code.unwrap_or(Code::Eio).because(refusal)
 }
 
 fn failed(failed: Failed<StepError>) -> Refusal {
