@@ -29,6 +29,9 @@ pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
 /// F11: packets in which no engine may allocate.
 pub const F11_PACKETS: Scale = Scale { run: 100_000, deep: 10_000_000 };
 
+/// MT5: random packets of applications, for egress and its slow checker.
+pub const MT05_PACKETS: Scale = Scale { run: 1_000_000, deep: 20_000_000 };
+
 /// MT8: rounds of random arrivals on the virtual clock.
 pub const MT08_ROUNDS: Scale = Scale { run: 64, deep: 4096 };
 

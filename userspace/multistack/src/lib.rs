@@ -14,16 +14,22 @@
 //! | [`slots`] | numbers that lead a packet to its owner, never to the owner's successor |
 //! | [`channel`] | the daemon's end of an application's rings |
 //! | [`refusal`] | why not |
+//! | [`egress`] | whether an application may send this packet, and where it goes |
+//! | [`neighbour`] | next hops: an immutable picture of routes and neighbours |
 //! | [`drr`] | which channel sends next, and how much |
+//! | [`books`] | what became of each packet of a session and of a tuple |
 //! | [`prefix`] | addresses with the same first bits |
 //! | [`hash`] | a fast hash of fixed-size keys, seeded |
 #![deny(unsafe_code)]
 
 pub mod channel;
+pub mod books;
 pub mod drr;
+pub mod egress;
 pub mod fragment;
 pub mod hash;
 pub mod mirror;
+pub mod neighbour;
 pub mod policy;
 pub mod prefix;
 pub mod refusal;
