@@ -25,7 +25,7 @@ type Shard = HashMap<Key, Target, Seeded>;
 ///
 /// # Invariants
 /// Every target in the table is current: a key is never there without its registration. A key lies in its own
-/// [`shard`], whatever the order in which it came, so that equal pictures lie equally.
+/// shard, whatever the order in which it came, so that equal pictures lie equally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     shards: [Arc<Shard>; SHARDS],
