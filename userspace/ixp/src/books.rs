@@ -171,7 +171,7 @@ mod tests {
             let mut books = Books::default();
             books.add_engines(&[row(&[(counter, 1)])]);
             let expected = match counter.desc().role {
-                Role::Rx => 1,
+                Role::Rx | Role::Submitted | Role::Created => 1,
                 Role::Note => 0,
                 _ => -1,
             };

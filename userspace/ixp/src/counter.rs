@@ -5,7 +5,10 @@
 //! they never see a number go back.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::counter::{Desc, Role};
+use abi::{
+    counter::{Desc, Role},
+    shm::counter::ChannelCounter,
+};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $role:ident;)+) => {
@@ -51,6 +54,36 @@ counters! {
     RxNoStage = "rx_no_stage", Dropped;
     /// Echo: not UDP, or nobody a reply may go to: a group, nobody, port 0, another echo, a source route.
     EchoRefused = "echo_refused", Dropped;
+    /// An application's ring was full.
+    RxRingFull = "rx_ring_full", Dropped;
+    /// The packet is longer than a slot of the application's ring.
+    RxTooLong = "rx_too_long", Dropped;
+    /// Packets taken from applications.
+    Submitted = "submitted", Submitted;
+    /// Its descriptor is wrong: bits that must be zero, length.
+    TxDesc = "tx_desc", Dropped;
+    /// Its Ethernet addresses are not allowed.
+    TxMac = "tx_mac", Dropped;
+    /// Its tags or EtherType are not the interface's.
+    TxVlan = "tx_vlan", Dropped;
+    /// Its IP header or length is wrong.
+    TxMalformed = "tx_malformed", Dropped;
+    /// A fragment from an application.
+    TxFragment = "tx_fragment", Dropped;
+    /// IPv6 extension headers from an application.
+    TxExtHeader = "tx_ext_header", Dropped;
+    /// A protocol without ports from an application.
+    TxProtocol = "tx_protocol", Dropped;
+    /// Its source tuple is not the session's.
+    TxNotOwner = "tx_not_owner", Dropped;
+    /// A destination that no application may send to.
+    TxDestination = "tx_destination", Dropped;
+    /// From an application to the OS stack of this host.
+    TxLocalOs = "tx_local_os", Dropped;
+    /// No route leads on.
+    TxNoRoute = "tx_no_route", Dropped;
+    /// Its next hop is not resolved.
+    TxNoNeighbour = "tx_no_neighbour", Dropped;
     /// The transmit ring stayed full beyond the engine's backlog limit.
     TxRingFull = "tx_ring_full", Dropped;
     /// A scratch ring between engines was full.
@@ -59,6 +92,28 @@ counters! {
     TxUnfit = "tx_unfit", Dropped;
     /// The port went away with packets still to be sent.
     TxPortGone = "tx_port_gone", Dropped;
+}
+
+impl Counter {
+    /// The counter of an application's packet that was dropped for this reason; `None` if it was not.
+    #[must_use]
+    pub const fn of_drop(reason: ChannelCounter) -> Option<Self> {
+        Some(match reason {
+            ChannelCounter::TxDesc => Self::TxDesc,
+            ChannelCounter::TxMac => Self::TxMac,
+            ChannelCounter::TxVlan => Self::TxVlan,
+            ChannelCounter::TxMalformed => Self::TxMalformed,
+            ChannelCounter::TxFragment => Self::TxFragment,
+            ChannelCounter::TxExtHeader => Self::TxExtHeader,
+            ChannelCounter::TxProtocol => Self::TxProtocol,
+            ChannelCounter::TxNotOwner => Self::TxNotOwner,
+            ChannelCounter::TxDestination => Self::TxDestination,
+            ChannelCounter::TxLocalOs => Self::TxLocalOs,
+            ChannelCounter::TxNoRoute => Self::TxNoRoute,
+            ChannelCounter::TxNoNeighbour => Self::TxNoNeighbour,
+            _ => return None,
+        })
+    }
 }
 
 /// A counter whose role is `Dropped`: the only thing a drop may be counted as.
@@ -124,6 +179,15 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn a_drop_of_an_application_has_the_same_name_here() {
+        for &reason in ChannelCounter::ALL {
+            let drops = reason.role() == Role::Dropped && reason.name().starts_with("tx_");
+            let named = Counter::of_drop(reason).map(|counter| counter.desc().name);
+            assert_eq!(named, drops.then(|| reason.name()));
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! `tx_port_gone`: engines of this layout share nothing.
 use std::sync::Arc;
 
+use multistack::{egress::World, neighbour::LinkNo};
+
 use crate::{
     clock::Nanos,
     counter::{Counter, Loss},
@@ -14,8 +16,9 @@ use crate::{
     panel::Panel,
     port::{Port, PortError, PortId, Receive},
     program::{Env, Out, Program, Verdict},
-    role::{AlwaysReady, Command, Failure, PortReport, PortState, Role, Turn},
-    tables::{Generation, Published, Reader},
+    role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, PortState, Role, Turn},
+    stacks::{Source, StackEvent, Stacks, Wires},
+    tables::{Generation, PortConfigs, Published, Reader},
     wakeup::PollSet,
 };
 
@@ -200,6 +203,7 @@ impl<P: Port> RunToCompletion<P> {
         for at in 0..self.sockets.len() {
             moved += self.serve(at, now);
         }
+        moved += self.originate(now);
         let ledger = &self.panel.ledger;
         let mut held = 0;
         for Socket { outbox, .. } in &mut self.sockets {
@@ -234,6 +238,25 @@ impl<P: Port> RunToCompletion<P> {
         received
     }
 
+    /// Shows applications what was received for them, and sends what they have.
+    fn originate(&mut self, now: Nanos) -> usize {
+        let Self { sockets, program, tables, panel, .. } = self;
+        let Some(stacks) = program.stacks() else { return 0 };
+        stacks.publish();
+        let Some(home) = sockets.first().map(|socket| socket.inbox.rx.id()) else { return 0 };
+        let tables = tables.newest().tables();
+        let tags = tables.ports.get(home).map_or(0, |config| config.tags);
+        let mut source = Source {
+            wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger },
+            world: World { mirror: &tables.mirror, network: &tables.network },
+            header: wire::ethernet::HEADER_LEN + usize::from(tags) * wire::vlan::TAG_LEN,
+            now: now.since(Nanos::default()),
+        };
+        let turn = stacks.turn(&mut source);
+        stacks.publish();
+        turn.packets as usize
+    }
+
     /// The engine's counters.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
@@ -244,6 +267,45 @@ impl<P: Port> RunToCompletion<P> {
     #[must_use]
     pub fn reports(&self) -> Vec<PortReport> {
         self.sockets.iter().map(|s| s.inbox.report()).collect()
+    }
+}
+
+/// The engine's ports, for packets that are made here.
+struct Sockets<'a, P: Port> {
+    sockets: &'a mut [Socket<P>],
+    home: PortId,
+    ports: &'a PortConfigs,
+    ledger: &'a Ledger,
+}
+
+impl<P: Port> Wires for Sockets<'_, P> {
+    fn is_blocked(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.outbox.backlog() != 0)
+    }
+
+    fn alloc(&mut self) -> Option<Frame> {
+        self.sockets.first_mut()?.inbox.rx.alloc()
+    }
+
+    fn recycle(&mut self, frame: Frame) {
+        if let Some(socket) = self.sockets.first_mut() {
+            socket.inbox.rx.recycle(frame);
+        }
+    }
+
+    fn send(&mut self, link: LinkNo, frame: Frame) {
+        let Self { sockets, ports, .. } = self;
+        let at = sockets.iter().position(|socket| ports.link(socket.outbox.id()) == link);
+        let out = at.and_then(|at| Some(sockets.get(at)?.outbox.id()));
+        // The link may have no port on this engine any more; its packets are then those of a port that is gone.
+        let verdict = out.map_or(const { Verdict::Drop(Loss::of(Counter::TxPortGone)) }, |port| {
+            Verdict::Transmit(Out::Port(port))
+        });
+        settle(sockets, 0, self.ledger, frame, verdict);
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.ledger.add(self.home, counter, 1);
     }
 }
 
@@ -301,6 +363,13 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
             // Whoever asked may have given up waiting; the answer is then nobody's.
             Command::Close(port, answer) => _ = answer.send(self.detach(port)),
             Command::Report(answer) => _ = answer.send(self.reports()),
+            Command::Open(channel, answer) => {
+                let stacks = self.program.stacks().ok_or(OpenChannelError::NoStage);
+                _ = answer.send(stacks.and_then(|stacks| Ok(stacks.open(*channel)?)));
+            }
+            Command::Shut(session, answer) => {
+                _ = answer.send(self.program.stacks().is_some_and(|stacks| stacks.close(session)));
+            }
             Command::Add { .. } | Command::Stop => {}
         }
     }
@@ -317,7 +386,26 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
         for socket in self.sockets.iter().filter(|s| s.inbox.listens()) {
             set.add(socket.inbox.rx.fd().ok_or(AlwaysReady)?);
         }
+        if let Some(bells) = self.program.bells() {
+            set.add(bells);
+        }
         Ok(())
+    }
+
+    fn arm(&mut self) -> bool {
+        self.program.stacks().is_some_and(Stacks::arm)
+    }
+
+    fn disarm(&mut self) {
+        if let Some(stacks) = self.program.stacks() {
+            stacks.disarm();
+        }
+    }
+
+    fn stack_events(&mut self, each: &mut dyn FnMut(StackEvent)) {
+        if let Some(stacks) = self.program.stacks() {
+            stacks.events(each);
+        }
     }
 
     fn broken(&mut self, nth: usize) {

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use multistack::registry::SessionId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
@@ -30,13 +31,14 @@ use crate::{
     program::Program,
     role::Command,
     spec::{EngineSpec, Layout},
+    stacks::{StackChannel, StackEvent},
     tables::{Generation, Published, Tables},
     worker::{Alarm, Desk},
 };
 
-pub use crate::role::{PortReport, PortState};
+pub use crate::role::{OpenChannelError, PortReport, PortState};
 use build::Builder;
-pub use refusal::{AttachError, DetachError, Late, StartError};
+pub use refusal::{AttachError, ChannelError, DetachError, Late, StartError};
 
 /// Most ports that one engine serves.
 pub const MAX_PORTS_PER_ENGINE: usize = 64;
@@ -85,6 +87,13 @@ pub enum Event {
         port: PortId,
         /// Why.
         error: PortError,
+    },
+    /// Something about an application that an engine serves.
+    Stack {
+        /// The engine.
+        engine: EngineId,
+        /// What.
+        event: StackEvent,
     },
 }
 
@@ -264,6 +273,23 @@ impl<P: Port> Engines<P> {
         if let Some(seat) = self.seats.get(engine.index()) {
             seat.desk.post(command);
         }
+    }
+
+    /// Lets an engine serve an application's channel, and waits until it does.
+    ///
+    /// # Errors
+    /// [`OpenChannelError`], or the engine did not answer: then it may come to it later.
+    pub fn open_channel(&self, engine: EngineId, channel: StackChannel) -> Result<(), ChannelError> {
+        Ok(self.ask(engine, |answer| Command::Open(Box::new(channel), answer))??)
+    }
+
+    /// Lets an engine let go of a session's channel, and waits until it has: nothing touches its memory any more.
+    /// Returns whether the engine served it.
+    ///
+    /// # Errors
+    /// The engine did not answer.
+    pub fn close_channel(&self, engine: EngineId, session: SessionId) -> Result<bool, Late> {
+        self.ask(engine, |answer| Command::Shut(session, answer))
     }
 
     /// Detaches a port: lets what has arrived and what is under way come to its end, within bounds, then waits until

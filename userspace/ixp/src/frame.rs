@@ -355,6 +355,20 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), usize::from(self.len)) }
     }
 
+    /// The `room` bytes before the packet and the packet itself; `None` if the chunk has not so much room before it.
+    #[must_use]
+    #[inline]
+    pub fn with_room_mut(&mut self, room: usize) -> Option<&mut [u8]> {
+        if usize::from(self.start) < room {
+            return None;
+        }
+        // SAFETY: `start >= room`, so the bytes before `data` lie inside this frame's chunk.
+        let first = unsafe { self.data.sub(room) };
+        // SAFETY: they and `data..data + len` are in the chunk, which is ours alone; `&mut self` makes the slice the
+        // only one.
+        Some(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), room + usize::from(self.len)) })
+    }
+
     /// The packet's first byte, as an address to prefetch.
     #[must_use]
     #[inline]

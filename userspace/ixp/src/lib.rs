@@ -13,9 +13,8 @@
 //! | CAM | [`cam`] |
 //! | SRAM | [`tables`], exchanged whole; [`ledger`] and [`counter`]; capped by [`account`] |
 //! | DRAM | [`frame`]; capped by [`account`] |
+//! | XScale's packets: what the host sends and gets | [`stacks`] over [`region`] |
 //! | media interface | [`port`]: AF_XDP elsewhere; memory, captures, templates and faults here |
-//!
-//! Applications' shared memory is [`region`], how they are woken [`doorbell`].
 //!
 //! [`books`] close over all of it, [`panel`] and [`watchdog`] show how the engines are, and [`clock`] is the only time.
 #![deny(unsafe_code)]
@@ -42,6 +41,7 @@ pub mod region;
 pub mod ring;
 mod role;
 pub mod spec;
+pub mod stacks;
 pub mod stage;
 mod sync;
 pub mod tables;

@@ -13,6 +13,8 @@
 //! its lane empty. What a lane needs in its next stage is in its context, never on the stack.
 //!
 //! A program refuses to know where packets come from or go to: it returns one [`Verdict`] for each.
+use std::os::fd::BorrowedFd;
+
 use crate::{
     clock::Nanos,
     counter::{Counter, Loss},
@@ -20,6 +22,7 @@ use crate::{
     ledger::Ledger,
     port::PortId,
     prefetch,
+    stacks::Stacks,
     tables::Snapshot,
 };
 
@@ -75,6 +78,16 @@ pub trait Stage<C>: Send {
 
     /// Does the stage's work on one packet.
     fn step(&mut self, frame: &mut Frame, context: &mut C, env: &Env<'_>) -> Verdict;
+
+    /// The applications that the stage serves, if it is the one that does.
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        None
+    }
+
+    /// Readable once one of them rang.
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// An ordered list of stages, as nested pairs: `(first, (second, ()))`.
@@ -83,6 +96,12 @@ pub trait Stage<C>: Send {
 pub trait Stages<C>: Send {
     /// Advances a group through all stages. `frames` and `lanes` are of equal length.
     fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>);
+
+    /// See [`Stage::stacks`].
+    fn stacks(&mut self) -> Option<&mut Stacks>;
+
+    /// See [`Stage::bells`].
+    fn bells(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// The state of one packet on its way through a program.
@@ -95,6 +114,14 @@ pub struct Lane<C> {
 impl<C> Stages<C> for () {
     #[inline(always)]
     fn advance(&mut self, _: &mut [Frame], _: &mut [Lane<C>], _: &Env<'_>) {}
+
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        None
+    }
+
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl<C, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
@@ -114,6 +141,16 @@ impl<C, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
         }
         self.1.advance(frames, lanes, env);
     }
+
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        let (first, others) = self;
+        first.stacks().or_else(|| others.stacks())
+    }
+
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        let (first, others) = self;
+        first.bells().or_else(|| others.bells())
+    }
 }
 
 /// What an engine runs on each batch.
@@ -122,6 +159,16 @@ pub trait Program: Send {
     ///
     /// No verdict is [`Verdict::Next`].
     fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>);
+
+    /// The applications that it serves; none if it serves none.
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        None
+    }
+
+    /// Readable once one of them rang.
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Stages compiled for `N` lanes.
@@ -164,5 +211,13 @@ impl<const N: usize, C: Default + Send, S: Stages<C>> Program for Lockstep<N, C,
         if !rest.is_empty() {
             self.group(rest, verdicts, env);
         }
+    }
+
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        self.stages.stacks()
+    }
+
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        self.stages.bells()
     }
 }

@@ -3,9 +3,13 @@
 //! The thread ([`crate::worker`]) knows mail, clocks and sleep; a role knows packets. Neither knows the other's.
 use std::sync::mpsc::Sender;
 
+use multistack::registry::SessionId;
+use thiserror::Error;
+
 use crate::{
     clock::Nanos,
     port::{Census, Port, PortError, PortId, RxLosses},
+    stacks::{StackChannel, StackEvent},
     tables::Generation,
     wakeup::PollSet,
 };
@@ -55,6 +59,17 @@ pub(crate) struct Failure {
     pub(crate) error: PortError,
 }
 
+/// Why an engine does not serve an application.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OpenChannelError {
+    /// Its program has no stage for stacks, or it is an engine that runs none.
+    #[error("this engine serves no stacks: layout run-to-completion does")]
+    NoStage,
+    /// The kernel cannot watch one more bell.
+    #[error("watching the application's bell: {0}")]
+    Bell(#[from] nix::errno::Errno),
+}
+
 /// What the supervisor asks of an engine.
 pub(crate) enum Command<P: Port> {
     /// Serve these halves; a role takes those that are its own.
@@ -65,6 +80,10 @@ pub(crate) enum Command<P: Port> {
     Close(PortId, Sender<Option<PortReport>>),
     /// Say where the ports stand whose receiving halves are here.
     Report(Sender<Vec<PortReport>>),
+    /// Serve this application.
+    Open(Box<StackChannel>, Sender<Result<(), OpenChannelError>>),
+    /// Let go of this session's channel; answers whether it was here.
+    Shut(SessionId, Sender<bool>),
     /// End the thread.
     Stop,
 }
@@ -85,6 +104,14 @@ pub(crate) trait Role<P: Port>: Send {
     fn is_pending(&self) -> bool;
     /// Adds what it waits for, in the order that [`Role::broken`] counts; `Err` if a port is always ready.
     fn listen<'a>(&'a self, set: &mut PollSet<'a>) -> Result<(), AlwaysReady>;
+    /// Says to everybody outside that it is about to block, and whether there is work after all.
+    fn arm(&mut self) -> bool {
+        false
+    }
+    /// Says to everybody outside that it is awake.
+    fn disarm(&mut self) {}
+    /// Hands out what is to be said of applications.
+    fn stack_events(&mut self, _each: &mut dyn FnMut(StackEvent)) {}
     /// The `nth` descriptor added by [`Role::listen`] reported an error.
     fn broken(&mut self, nth: usize);
     /// Hands out the failures since the last call.

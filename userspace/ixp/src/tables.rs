@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use abi::port::PortConfig;
 use arc_swap::{ArcSwap, cache::Cache};
-use multistack::mirror::Mirror;
+use multistack::{
+    mirror::Mirror,
+    neighbour::{LinkNo, Network},
+};
 
 use crate::{
     account::{Account, Charge, OverLimit, Standing},
@@ -21,6 +24,7 @@ pub const TABLE_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct PortConfigs {
     by_port: Vec<Option<PortConfig>>,
+    links: Vec<LinkNo>,
 }
 
 impl PortConfigs {
@@ -32,6 +36,23 @@ impl PortConfigs {
         if let Some(entry) = self.by_port.get_mut(port.index()) {
             *entry = Some(config);
         }
+    }
+
+    /// Says which link of the network `port` is a queue of; without a word, the first.
+    pub fn on_link(&mut self, port: PortId, link: LinkNo) {
+        if self.links.len() <= port.index() {
+            self.links.resize(port.index() + 1, LinkNo(0));
+        }
+        if let Some(entry) = self.links.get_mut(port.index()) {
+            *entry = link;
+        }
+    }
+
+    /// The link that `port` is a queue of.
+    #[must_use]
+    #[inline]
+    pub fn link(&self, port: PortId) -> LinkNo {
+        self.links.get(port.index()).copied().unwrap_or(LinkNo(0))
     }
 
     /// What is known of `port`.
@@ -49,6 +70,8 @@ pub struct Tables {
     pub mirror: Arc<Mirror>,
     /// The interface behind each port.
     pub ports: PortConfigs,
+    /// Links, addresses and next hops: where applications' packets may go.
+    pub network: Arc<Network>,
 }
 
 impl Tables {

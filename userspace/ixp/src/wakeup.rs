@@ -59,8 +59,8 @@ pub(crate) struct Bell {
     fd: EventFd,
 }
 
-/// Most descriptors that an engine blocks on: its bell and one for each port.
-const MAX_FDS: usize = 1 + crate::engines::MAX_PORTS_PER_ENGINE;
+/// Most descriptors that an engine blocks on: its bell, one for each port, and one for all applications.
+const MAX_FDS: usize = 2 + crate::engines::MAX_PORTS_PER_ENGINE;
 
 /// What an engine blocks on, built on the stack each time it does.
 pub(crate) struct PollSet<'a> {

@@ -142,8 +142,12 @@ impl<P: Port, R: Role<P>> Worker<P, R> {
 
     fn sleep(&mut self) {
         let Self { role, desk, .. } = self;
+        if role.arm() {
+            return;
+        }
         let mut set = PollSet::new(&desk.bell);
         if role.listen(&mut set).is_err() {
+            role.disarm();
             return;
         }
         let timeout = role.is_pending().then_some(PENDING_WAIT);
@@ -152,6 +156,7 @@ impl<P: Port, R: Role<P>> Worker<P, R> {
         desk.bell.sleep(&mut set, timeout, || desk.has_mail() || role.work_waits() || role.newest() != seen);
         desk.panel.set(Activity::Idle);
         let broken = set.broken().next();
+        self.role.disarm();
         if let Some(nth) = broken {
             self.role.broken(nth);
             self.report_failures();
@@ -164,5 +169,6 @@ impl<P: Port, R: Role<P>> Worker<P, R> {
         role.failures(&mut |failure| {
             alarm.raise(Event::PortFailed { engine: *id, port: failure.port, error: failure.error });
         });
+        role.stack_events(&mut |event| alarm.raise(Event::Stack { engine: *id, event }));
     }
 }

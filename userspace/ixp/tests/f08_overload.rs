@@ -44,7 +44,8 @@ impl Road {
         let host = Host::new();
         let mut ports = PortConfigs::default();
         ports.set(PORT, config(&[]));
-        let published = Published::new(Tables { mirror: host.mirror(), ports }).expect("small");
+        let published =
+            Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small");
         let mut engine = RunToCompletion::new(builtin_program(), &published, Limits::default());
         let (port, far) = memory_port(Options::new(PORT)).expect("small");
         engine.attach(port);

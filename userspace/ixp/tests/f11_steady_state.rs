@@ -103,7 +103,8 @@ fn f11_a_running_engine_allocates_nothing() {
     let mut ports = PortConfigs::default();
     let port = PortId::new(0);
     ports.set(port, config(&[]));
-    let published = Published::new(Tables { mirror: host.mirror(), ports }).expect("small");
+    let published =
+        Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small");
     let mut engine = RunToCompletion::new(builtin_program(), &published, Limits::default());
     let (packets, warm_up) = (scale::F11_PACKETS.count(), 10_000);
     let options =
@@ -166,7 +167,9 @@ fn f11_a_running_pipeline_allocates_nothing() {
     let host = Host::new();
     let mut ports = PortConfigs::default();
     ports.set(PortId::new(0), config(&[]));
-    let published = Arc::new(Published::new(Tables { mirror: host.mirror(), ports }).expect("small"));
+    let published = Arc::new(
+        Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small"),
+    );
     let core = core_affinity::get_core_ids().expect("a core")[0].id;
     let spec = EngineSpec {
         layout: EngineLayout::Pipeline,

@@ -65,7 +65,9 @@ impl Clock for FilteringClock {
 fn start<P: Port>(host: &Host, spec: &EngineSpec, clock: &Arc<FilteringClock>) -> Engines<P> {
     let mut ports = PortConfigs::default();
     ports.set(PortId::new(0), config(&[]));
-    let published = Arc::new(Published::new(Tables { mirror: host.mirror(), ports }).expect("small"));
+    let published = Arc::new(
+        Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small"),
+    );
     Engines::start(spec, published, clock.clone(), &|_| builtin_program()).expect("a legal specification")
 }
 

@@ -111,7 +111,7 @@ impl Road {
 fn tables(host: &Host) -> Tables {
     let mut ports = PortConfigs::default();
     ports.set(PORT, config(&[]));
-    Tables { mirror: host.mirror(), ports }
+    Tables { mirror: host.mirror(), ports, ..Tables::default() }
 }
 
 proptest! {

@@ -42,7 +42,7 @@ impl Rig {
     fn publish(&self) {
         let mut ports = PortConfigs::default();
         ports.set(PORT, config(&self.vlan));
-        let tables = Tables { mirror: self.host.mirror(), ports };
+        let tables = Tables { mirror: self.host.mirror(), ports, ..Tables::default() };
         self.published.publish(tables).expect("small");
     }
 
@@ -118,7 +118,7 @@ fn without_metadata_a_packet_is_parsed_again() {
 #[test]
 fn a_port_nobody_described_claims_nothing() {
     let mut rig = Rig::new();
-    let tables = Tables { mirror: rig.host.mirror(), ports: PortConfigs::default() };
+    let tables = Tables { mirror: rig.host.mirror(), ..Tables::default() };
     rig.published.publish(tables).expect("small");
     rig.check(&Packet::to(SINK).frame(), None, &["rx", "rx_reparsed", "rx_unclaimed"], 0);
 }

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 use thiserror::Error;
 
 use super::EngineId;
-use crate::{account::OverLimit, port::PortId, ring::RingSize, spec::SpecError};
+use crate::{account::OverLimit, port::PortId, ring::RingSize, role::OpenChannelError, spec::SpecError};
 
 /// Why the engines could not be started.
 #[derive(Debug, Error)]
@@ -98,4 +98,15 @@ pub struct Late {
     pub engine: EngineId,
     /// How long was waited.
     pub waited: Duration,
+}
+
+/// Why an application's channel is not served.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    /// The engine refused.
+    #[error(transparent)]
+    Refused(#[from] OpenChannelError),
+    /// The engine did not answer.
+    #[error(transparent)]
+    Late(#[from] Late),
 }

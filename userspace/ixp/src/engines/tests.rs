@@ -43,7 +43,7 @@ fn tables(mirror: Arc<Mirror>) -> Tables {
     for n in 0..8 {
         ports.set(PortId::new(n), config(&[]));
     }
-    Tables { mirror, ports }
+    Tables { mirror, ports, ..Tables::default() }
 }
 
 fn spec(layout: Layout, engines: usize, idle: Idle) -> EngineSpec {

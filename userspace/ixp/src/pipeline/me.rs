@@ -13,7 +13,7 @@ use crate::{
     port::Port,
     program::{Env, Out, Program, Verdict},
     ring::Consumer,
-    role::{AlwaysReady, Command, Failure, Role, Turn},
+    role::{AlwaysReady, Command, Failure, OpenChannelError, Role, Turn},
     tables::{Generation, Reader},
     wakeup::PollSet,
 };
@@ -82,7 +82,14 @@ impl<P: Port> Role<P> for MicroEngine {
         Turn { moved, held: self.inlet.len() }
     }
 
-    fn obey(&mut self, _: Command<P>) {}
+    fn obey(&mut self, command: Command<P>) {
+        match command {
+            // An application's packets need frames, and those are the receiving engine's.
+            Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),
+            Command::Shut(_, answer) => _ = answer.send(false),
+            _ => {}
+        }
+    }
 
     fn work_waits(&self) -> bool {
         !self.inlet.is_empty()

@@ -16,7 +16,7 @@ use crate::{
     port::{Port, PortError, PortId, Receive},
     prefetch,
     ring::Consumer,
-    role::{AlwaysReady, Command, Failure, PortReport, Role, Turn},
+    role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, Role, Turn},
     tables::{Generation, Reader},
     wakeup::PollSet,
 };
@@ -135,6 +135,8 @@ impl<P: Port> Role<P> for RxEngine<P> {
             // Whoever asked may have given up waiting; the answer is then nobody's.
             Command::Close(port, answer) => _ = answer.send(self.close(port)),
             Command::Report(answer) => _ = answer.send(self.reports()),
+            Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),
+            Command::Shut(_, answer) => _ = answer.send(false),
             Command::Add { .. } | Command::Stop => {}
         }
     }

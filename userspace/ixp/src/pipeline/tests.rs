@@ -32,7 +32,8 @@ impl Rig {
         let host = Host::new();
         let mut ports = PortConfigs::default();
         ports.set(PORT, config(&[]));
-        let published = Published::new(Tables { mirror: host.mirror(), ports }).expect("small");
+        let published =
+            Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small");
         let stations: Vec<_> = (0..engines + 2)
             .map(|n| Station {
                 id: EngineId::new(n),

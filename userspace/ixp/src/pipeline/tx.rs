@@ -12,7 +12,7 @@ use crate::{
     panel::Panel,
     port::{Port, PortId},
     ring::Consumer,
-    role::{AlwaysReady, Command, Failure, Role, Turn},
+    role::{AlwaysReady, Command, Failure, OpenChannelError, Role, Turn},
     tables::{Generation, Reader},
     wakeup::PollSet,
 };
@@ -113,6 +113,8 @@ impl<P: Port> Role<P> for TxEngine<P> {
                 let _ = answer.send(None);
             }
             Command::Report(answer) => _ = answer.send(Vec::new()),
+            Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),
+            Command::Shut(_, answer) => _ = answer.send(false),
             Command::Add { .. } | Command::Quiesce(_) | Command::Stop => {}
         }
     }

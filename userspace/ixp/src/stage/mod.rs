@@ -1,7 +1,10 @@
-//! Stages of the programs that this crate brings along: steering and the builtin targets.
+//! Stages of the programs that this crate brings along: steering, the builtin targets, applications' stacks.
 pub mod builtin;
 pub mod echo;
+pub mod stack;
 pub mod steer;
+
+use nix::errno::Errno;
 
 use crate::program::{LANES, Lockstep, Program};
 
@@ -9,4 +12,13 @@ use crate::program::{LANES, Lockstep, Program};
 #[must_use]
 pub fn builtin_program() -> Box<dyn Program> {
     Box::new(Lockstep::<LANES, _, _>::new((steer::Steer::default(), (builtin::Builtin::default(), ()))))
+}
+
+/// The program of an engine that serves applications' stacks beside the builtin targets.
+///
+/// # Errors
+/// Out of descriptors.
+pub fn stack_program() -> Result<Box<dyn Program>, Errno> {
+    let targets = (builtin::Builtin::default(), (stack::Stack::new()?, ()));
+    Ok(Box::new(Lockstep::<LANES, _, _>::new((steer::Steer::default(), targets))))
 }

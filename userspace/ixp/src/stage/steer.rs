@@ -6,10 +6,10 @@ use std::cell::RefCell;
 
 use abi::{
     rxmeta::{RxMeta, flag},
-    steer::{SteerKey, Target},
+    steer::{SteerKey, Target, kind},
 };
 use multistack::{
-    mirror::Mirror,
+    mirror::{Mirror, Owned},
     steer::{Outcome, Table, steer},
 };
 use wire::checksum::Sum;
@@ -20,6 +20,7 @@ use crate::{
     frame::Frame,
     port::PortId,
     program::{Env, Stage, Verdict},
+    stacks::NO_TUPLE,
     tables::Generation,
 };
 
@@ -28,6 +29,8 @@ use crate::{
 pub struct Steered {
     /// The metadata, XDP's or our own.
     pub meta: RxMeta,
+    /// The application that gets it, if its target is one's.
+    pub owned: Option<Owned>,
 }
 
 /// What packets without metadata were found to be: both "whose" and "nobody's".
@@ -82,6 +85,19 @@ impl Steer {
         self.parse_again(frame, port, env)
     }
 
+    /// The application that the metadata names, if it still owns the packet's tuple.
+    #[inline]
+    fn owner(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> Option<Owned> {
+        let mirror = &env.snapshot.tables().mirror;
+        let session = mirror.session_of(meta)?;
+        let Some(key) = key(frame, meta) else {
+            return Some(Owned { session, tuple: NO_TUPLE });
+        };
+        let generation = env.snapshot.generation();
+        let table = Remembered { cam: self.cam.as_ref(), mirror, generation };
+        Owned::by(&table.get(&key)?).filter(|owned| owned.session == session)
+    }
+
     #[cold]
     fn parse_again(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
         let tables = env.snapshot.tables();
@@ -108,16 +124,46 @@ impl Stage<Steered> for Steer {
         let Some(meta) = self.meta(frame, port, env) else {
             return Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) });
         };
-        let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&meta) else {
-            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        let mirror = &env.snapshot.tables().mirror;
+        let (tuple, owned) = match meta.kind {
+            kind::STACK => (None, self.owner(frame.bytes(), &meta, env)),
+            _ => (mirror.tuple_of(&meta), None),
         };
+        if tuple.is_none() && owned.is_none() {
+            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        }
         if meta.flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off)) {
             return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
         }
-        env.ledger.target(tuple, frame.len());
-        *context = Steered { meta };
+        if let Some(tuple) = tuple {
+            env.ledger.target(tuple, frame.len());
+        }
+        *context = Steered { meta, owned };
         Verdict::Next
     }
+}
+
+/// The tuple that a packet was steered by, read at the offsets that the metadata gives; `None` if its bytes do not say.
+#[inline]
+fn key(frame: &[u8], meta: &RxMeta) -> Option<SteerKey> {
+    if meta.flags & (flag::FRAG_LATER | flag::ICMP_ERROR) != 0 {
+        return None;
+    }
+    let (l3, l4) = (usize::from(meta.l3_off), usize::from(meta.l4_off));
+    let ip = frame.get(l3..l4)?;
+    let port = u16::from_be_bytes(*frame.get(l4 + 2..)?.first_chunk()?);
+    if meta.flags & flag::IPV6 == 0 {
+        return Some(SteerKey::v4(*ip.get(9)?, *ip.get(16..)?.first_chunk()?, port));
+    }
+    let (addr, mut proto) = (*ip.get(24..)?.first_chunk()?, *ip.get(6)?);
+    // Each extension header begins with the number of the next and its own length, eight bytes less (RFC 8200).
+    let mut rest = ip.get(40..)?;
+    while let &[next, length, ..] = rest {
+        let fragment = proto == 44;
+        proto = next;
+        rest = rest.get(if fragment { 8 } else { 8 + usize::from(length) * 8 }..)?;
+    }
+    Some(SteerKey::v6(proto, addr, port))
 }
 
 /// Whether the IPv4 header at `at` lies in the frame and its checksum is right.

@@ -168,7 +168,8 @@ fn engine(input: Vec<u8>) -> (RunToCompletion<PcapPort>, Playback, Arc<Virtual>,
     let host = Host::new();
     let mut ports = PortConfigs::default();
     ports.set(PORT, config(&[]));
-    let published = Published::new(Tables { mirror: host.mirror(), ports }).expect("small");
+    let published =
+        Published::new(Tables { mirror: host.mirror(), ports, ..Tables::default() }).expect("small");
     let mut engine = RunToCompletion::new(builtin_program(), &published, Limits::default());
     let (clock, out) = (Arc::new(Virtual::default()), File::default());
     let geometry = Geometry { chunk: 2048, frames: 16 };

@@ -1,0 +1,341 @@
+//! The applications that an engine serves: its end of every session's channel.
+//!
+//! Packets for a session are copied into its ring; packets that a session wants sent are copied out of it, judged on the
+//! copy, and leave by a port or go to another session of this engine. It refuses to wait for anybody: a full ring
+//! drops, a missing frame lets the packet lie, a full bell is rung enough. What it cannot decide (a session that broke
+//! the rules, a next hop that nobody has resolved) it reports as [`StackEvent`].
+//!
+//! ```text
+//!  frames ─► deliver ─► down ring ┐                       ┌► port
+//!                                 ├ publish, fence, bells │
+//!  up ring ─► turn: copy, judge ──┴───────────────────────┴► another session's down ring
+//! ```
+mod originate;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use abi::{rxmeta::RxMeta, shm::desc::rx_flag};
+use multistack::{
+    channel::{Channel, Ring, RxHead, RxRefusal},
+    drr::{ChannelNo, Drr, Turn, Weight},
+    egress::Sender,
+    mirror::Owned,
+    neighbour::{Asked, CHANNEL_ASKS, NextHop},
+    registry::{MAX_SESSIONS, SessionId},
+};
+use nix::{
+    errno::Errno,
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+};
+
+use crate::{
+    counter::{Counter, Loss},
+    doorbell::Doorbell,
+    frame::Frame,
+    region::Region,
+};
+
+pub(crate) use originate::{Source, Wires};
+
+/// Tuple number of a packet whose tuple cannot be told from its bytes: a later fragment, an ICMP error.
+pub const NO_TUPLE: u16 = u16::MAX;
+/// Packets between sessions that one loop holds: as many as a loop takes.
+const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
+/// Bells that one look takes in; the others stay rung.
+const BELLS: usize = 64;
+/// Next hops that are reported at once; more are asked for a second later.
+const HOPS: usize = 256;
+
+/// One session's channel on one engine.
+pub struct StackChannel {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The daemon's end of its rings.
+    pub channel: Channel<Region, Region>,
+    /// The daemon's end of its bell.
+    pub bell: Doorbell,
+    /// By what its packets are judged.
+    pub sender: Sender,
+    /// Its share of sending.
+    pub weight: Weight,
+}
+
+/// What an engine reports of the applications it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEvent {
+    /// The session broke the rules of its rings: nothing more is read from it, and it is to be revoked.
+    Violation(SessionId),
+    /// Packets wait for this next hop's address, or it is about to be forgotten.
+    Unresolved(NextHop),
+}
+
+struct Guest {
+    session: SessionId,
+    channel: Channel<Region, Region>,
+    bell: Doorbell,
+    sender: Sender,
+    asked: Asked,
+    /// It is in `touched`.
+    touched: bool,
+}
+
+/// A packet from one session to another, on its way.
+struct Crossing {
+    to: Owned,
+    meta: RxMeta,
+    frame: Frame,
+}
+
+/// All channels of one engine.
+///
+/// # Invariants
+/// `present` has the slots that `guests` fills, once each; `touched` those whose guest says so. Nothing here allocates
+/// but [`Stacks::open`].
+pub struct Stacks {
+    guests: Box<[Option<Box<Guest>>]>,
+    present: Vec<u16>,
+    touched: Vec<u16>,
+    drr: Drr,
+    crossings: Vec<Crossing>,
+    bells: Epoll,
+    events: Events,
+}
+
+/// What is to be reported.
+struct Events {
+    violations: Vec<SessionId>,
+    hops: Vec<NextHop>,
+}
+
+impl Stacks {
+    /// No channels.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            guests: (0..MAX_SESSIONS).map(|_| None).collect(),
+            present: Vec::with_capacity(MAX_SESSIONS),
+            touched: Vec::with_capacity(MAX_SESSIONS),
+            drr: Drr::new(MAX_SESSIONS as u16),
+            crossings: Vec::with_capacity(HAIRPINS),
+            bells: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            events: Events { violations: Vec::with_capacity(MAX_SESSIONS), hops: Vec::with_capacity(HOPS) },
+        })
+    }
+
+    /// Serves a channel. One that an earlier session left in the slot is closed.
+    ///
+    /// # Errors
+    /// The kernel cannot watch one more bell.
+    pub(crate) fn open(&mut self, channel: StackChannel) -> Result<(), Errno> {
+        let StackChannel { session, channel, bell, sender, weight } = channel;
+        let slot = session.slot;
+        self.vacate(slot);
+        let no = ChannelNo::new(slot);
+        let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, u64::from(slot));
+        let Some(seat) = self.guests.get_mut(usize::from(slot)) else { return Err(Errno::ERANGE) };
+        self.bells.add(&bell, edge)?;
+        self.drr.add(no, weight).ok_or(Errno::ERANGE)?;
+        let asked = Asked::new(CHANNEL_ASKS);
+        *seat = Some(Box::new(Guest { session, channel, bell, sender, asked, touched: false }));
+        self.present.push(slot);
+        Ok(())
+    }
+
+    /// Lets go of a session's channel: its memory is not touched any more. Returns whether it was here.
+    pub(crate) fn close(&mut self, session: SessionId) -> bool {
+        let here = self.guest(session).is_some();
+        if here {
+            self.publish();
+            self.vacate(session.slot);
+        }
+        here
+    }
+
+    fn vacate(&mut self, slot: u16) {
+        let Some(guest) = self.guests.get_mut(usize::from(slot)).and_then(Option::take) else { return };
+        // The set forgets a descriptor only when all its copies are closed; a child process may have one.
+        let _ = self.bells.delete(&guest.bell);
+        self.drr.remove(ChannelNo::new(slot));
+        self.present.retain(|&other| other != slot);
+        self.touched.retain(|&other| other != slot);
+    }
+
+    fn guest(&mut self, session: SessionId) -> Option<&mut Guest> {
+        let guest = self.guests.get_mut(usize::from(session.slot))?.as_deref_mut()?;
+        (guest.session == session).then_some(guest)
+    }
+
+    /// Copies a packet into its owner's ring; [`Stacks::publish`] shows it.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    #[inline]
+    pub(crate) fn deliver(&mut self, owned: Owned, meta: &RxMeta, frame: &[u8]) -> Result<(), Loss> {
+        self.hand(owned, meta, 0, frame)
+    }
+
+    #[inline]
+    fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
+        let slot = owned.session.slot;
+        let Self { guests, touched, events, .. } = self;
+        let guest = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut);
+        let Some(guest) = guest.filter(|guest| guest.session == owned.session) else {
+            return Err(const { Loss::of(Counter::RxStale) });
+        };
+        let head = RxHead {
+            tuple: owned.tuple,
+            flags: u16::from(meta.flags) | more,
+            l3_off: meta.l3_off,
+            l4_off: meta.l4_off,
+            class: meta.class,
+        };
+        guest.touch(touched);
+        guest.channel.deliver(&head, frame).map_err(|refusal| match refusal {
+            RxRefusal::RingFull => const { Loss::of(Counter::RxRingFull) },
+            RxRefusal::TooLong => const { Loss::of(Counter::RxTooLong) },
+            RxRefusal::Violation(_) => {
+                events.violation(owned.session);
+                const { Loss::of(Counter::RxStale) }
+            }
+        })
+    }
+
+    /// Shows every application what was delivered and taken since the last time, and rings those that sleep for it.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        let Self { guests, touched, .. } = self;
+        let mut fence = None;
+        for &slot in touched.iter() {
+            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) {
+                guest.touched = false;
+                if guest.channel.publish().is_yes() {
+                    fence = Some(slot);
+                }
+            }
+        }
+        // One fence after all publications and before all looks: it serves everybody.
+        let fence = fence.and_then(|slot| Some(guests.get(usize::from(slot))?.as_deref()?.channel.fence()));
+        let Some(fence) = fence else { return touched.clear() };
+        for slot in touched.drain(..) {
+            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut)
+                && guest.channel.rings(&fence) == Ring::Bell
+            {
+                guest.bell.ring();
+            }
+        }
+    }
+
+    /// One loop of sending, and what crosses from session to session. Returns how many packets it moved.
+    pub(crate) fn turn<W: Wires>(&mut self, source: &mut Source<'_, W>) -> Turn {
+        let Self { guests, touched, drr, crossings, events, .. } = self;
+        let turn = drr.turn(&mut originate::Visiting { guests, touched, crossings, events, source });
+        // Taken out and put back, so that a packet may go to the session it came from.
+        let mut crossings = std::mem::take(&mut self.crossings);
+        for Crossing { to, meta, frame } in crossings.drain(..) {
+            let counter = match self.hand(to, &meta, rx_flag::HAIRPIN, frame.bytes()) {
+                Ok(()) => Counter::Delivered,
+                Err(loss) => loss.counter(),
+            };
+            source.wires.count(counter);
+            source.wires.recycle(frame);
+        }
+        self.crossings = crossings;
+        turn
+    }
+
+    /// Tells every application that the engine is about to sleep, and looks once more. `true` if there is work after
+    /// all: then nobody was left in the belief.
+    pub(crate) fn arm(&mut self) -> bool {
+        let Self { guests, present, drr, events, .. } = self;
+        let guest = |slot: u16, guests: &mut [Option<Box<Guest>>], each: &mut dyn FnMut(&mut Guest)| {
+            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) {
+                each(guest);
+            }
+        };
+        let mut fence = None;
+        for &slot in present.iter() {
+            guest(slot, guests, &mut |guest| guest.channel.arm());
+        }
+        if let Some(&slot) = present.first() {
+            guest(slot, guests, &mut |guest| fence = Some(guest.channel.fence()));
+        }
+        let Some(fence) = fence else { return false };
+        let mut waits = false;
+        for &slot in present.iter() {
+            guest(slot, guests, &mut |guest| match guest.channel.last_look(&fence) {
+                Ok(0) => {}
+                Ok(_) => {
+                    waits = true;
+                    drr.wake(ChannelNo::new(slot));
+                }
+                Err(_) => events.violation(guest.session),
+            });
+        }
+        if waits {
+            self.disarm();
+        }
+        waits
+    }
+
+    /// Tells every application that the engine is awake, and takes in whose bells were rung.
+    pub(crate) fn disarm(&mut self) {
+        let Self { guests, present, drr, bells, .. } = self;
+        for &slot in present.iter() {
+            if let Some(guest) = guests.get(usize::from(slot)).and_then(Option::as_deref) {
+                guest.channel.disarm();
+            }
+        }
+        let mut rung = [EpollEvent::empty(); BELLS];
+        let count = bells.wait(&mut rung, EpollTimeout::ZERO).unwrap_or(0);
+        for event in rung.iter().take(count) {
+            let slot = event.data() as u16;
+            if let Some(guest) = guests.get(usize::from(slot)).and_then(Option::as_deref) {
+                guest.bell.drain();
+                drr.wake(ChannelNo::new(slot));
+            }
+        }
+    }
+
+    /// Readable once somebody's bell was rung.
+    pub(crate) fn bells(&self) -> BorrowedFd<'_> {
+        self.bells.0.as_fd()
+    }
+
+    /// Hands out what there is to report.
+    pub(crate) fn events(&mut self, each: &mut dyn FnMut(StackEvent)) {
+        let Events { violations, hops } = &mut self.events;
+        violations.drain(..).for_each(|session| each(StackEvent::Violation(session)));
+        hops.drain(..).for_each(|hop| each(StackEvent::Unresolved(hop)));
+    }
+}
+
+impl Guest {
+    #[inline]
+    fn touch(&mut self, touched: &mut Vec<u16>) {
+        if !self.touched {
+            self.touched = true;
+            touched.push(self.session.slot);
+        }
+    }
+}
+
+impl Events {
+    #[cold]
+    fn violation(&mut self, session: SessionId) {
+        if !self.violations.contains(&session) {
+            self.violations.push(session);
+        }
+    }
+
+    #[cold]
+    fn unresolved(&mut self, hop: NextHop) {
+        if self.hops.len() < HOPS {
+            self.hops.push(hop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Packets that sessions want sent: copied into a frame, judged there, and sent or handed on.
+//!
+//! Nothing is decided on bytes that the application can still write: rule 4 of the rings. A packet for which there is no
+//! frame or no room at a port stays in its ring.
+use std::time::Duration;
+
+use abi::shm::{counter::ChannelCounter, desc::Form};
+use multistack::{
+    channel::{MAX_VISIT, Offer, Outcome},
+    drr::{ChannelNo, Credit, Left, Ring, Rings},
+    egress::{self, Admitted, ROOM, Sender, Verdict, World},
+    neighbour::{Asked, LinkNo, NextHop},
+};
+
+use super::{Crossing, Events, Guest};
+use crate::{counter::Counter, frame::Frame, region::Region};
+
+/// The ports of an engine, as those see them who make packets.
+pub(crate) trait Wires {
+    /// Whether a port has packets that its wire did not take: nothing more is made then.
+    fn is_blocked(&self) -> bool;
+    /// A frame of the engine's first port.
+    fn alloc(&mut self) -> Option<Frame>;
+    /// Gives such a frame back.
+    fn recycle(&mut self, frame: Frame);
+    /// Sends by a port of the link, or drops; counts either.
+    fn send(&mut self, link: LinkNo, frame: Frame);
+    /// Counts an outcome for the engine's first port.
+    fn count(&mut self, counter: Counter);
+}
+
+/// What one loop of sending works with.
+pub(crate) struct Source<'a, W> {
+    pub(crate) wires: W,
+    pub(crate) world: World<'a>,
+    /// Bytes of the Ethernet header on the first port's link.
+    pub(crate) header: usize,
+    pub(crate) now: Duration,
+}
+
+/// The channels, while the scheduler visits them.
+pub(super) struct Visiting<'a, 'w, W> {
+    pub(super) guests: &'a mut [Option<Box<Guest>>],
+    pub(super) touched: &'a mut Vec<u16>,
+    pub(super) crossings: &'a mut Vec<Crossing>,
+    pub(super) events: &'a mut Events,
+    pub(super) source: &'a mut Source<'w, W>,
+}
+
+impl<W: Wires> Rings for Visiting<'_, '_, W> {
+    fn look(&mut self, channel: ChannelNo) -> Ring {
+        let guest = self.guests.get_mut(channel.index()).and_then(Option::as_deref_mut);
+        match guest.map(|guest| (guest.session, guest.channel.backlog())) {
+            Some((_, Ok(waiting))) if waiting != 0 => Ring::Filled,
+            Some((session, Err(_))) => {
+                self.events.violation(session);
+                Ring::Empty
+            }
+            _ => Ring::Empty,
+        }
+    }
+
+    fn visit(&mut self, channel: ChannelNo, credit: &mut Credit) -> Left {
+        let Self { guests, touched, crossings, events, source } = self;
+        let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
+            return Left::Nothing;
+        };
+        let Guest { channel, sender, asked, session, .. } = guest;
+        let mut one = One { sender, asked, crossings, events, source, blocked: false };
+        let visit = channel.visit(MAX_VISIT, |offer| one.judge(&offer, credit));
+        let blocked = one.blocked;
+        match visit {
+            Err(_) => {
+                events.violation(*session);
+                Left::Nothing
+            }
+            Ok(visit) => {
+                if visit.taken != 0 {
+                    guest.touch(touched);
+                }
+                match visit.left {
+                    _ if blocked => Left::Blocked,
+                    0 => Left::Nothing,
+                    _ => Left::Backlog,
+                }
+            }
+        }
+    }
+}
+
+/// One channel's visit.
+struct One<'a, 'w, W> {
+    sender: &'a Sender,
+    asked: &'a mut Asked,
+    crossings: &'a mut Vec<Crossing>,
+    events: &'a mut Events,
+    source: &'a mut Source<'w, W>,
+    blocked: bool,
+}
+
+impl<W: Wires> One<'_, '_, W> {
+    fn judge(&mut self, offer: &Offer<'_, Region>, credit: &mut Credit) -> Outcome {
+        if self.source.wires.is_blocked() {
+            self.blocked = true;
+            return Outcome::Stay;
+        }
+        let Some(frame) = self.source.wires.alloc() else {
+            self.blocked = true;
+            return Outcome::Stay;
+        };
+        // A refused packet is charged like one that is sent: whatever its descriptor says of its length.
+        if credit.pay(offer.desc().len).is_none() {
+            self.source.wires.recycle(frame);
+            return Outcome::Stay;
+        }
+        self.source.wires.count(Counter::Submitted);
+        let counter = match egress::admit(offer.desc(), self.sender, self.source.world.network) {
+            Ok(admitted) => self.send(offer, admitted, frame),
+            Err(counter) => self.drop(frame, counter),
+        };
+        Outcome::Taken(counter)
+    }
+
+    /// Copies the packet and carries it to its end.
+    fn send(&mut self, offer: &Offer<'_, Region>, admitted: Admitted, mut frame: Frame) -> ChannelCounter {
+        // The packet is put where its frame will begin at the frame's own beginning: it can be sent where it lies.
+        let ahead = match admitted.form {
+            Form::L3 => ROOM - self.source.header.min(ROOM),
+            Form::L2 => 0,
+        };
+        let room = admitted.room();
+        let fits = frame.set_len(room - ahead + admitted.len).is_ok();
+        let Some(buffer) = frame.with_room_mut(ahead).filter(|_| fits) else {
+            return self.drop(frame, ChannelCounter::TxDesc);
+        };
+        if buffer.get_mut(room..).and_then(|packet| offer.copy_to(packet)).is_none() {
+            return self.drop(frame, ChannelCounter::TxDesc);
+        }
+        match egress::check(buffer, admitted.form, self.sender, self.source.world) {
+            Verdict::Send(sent) => {
+                self.ask(sent.ageing);
+                settle(&mut frame, ahead, sent.start, sent.end);
+                self.source.wires.send(sent.link, frame);
+                ChannelCounter::TxSent
+            }
+            Verdict::Hairpin(pin) => {
+                settle(&mut frame, ahead, pin.start, pin.end);
+                self.crossings.push(Crossing { to: pin.to, meta: pin.meta, frame });
+                ChannelCounter::TxHairpin
+            }
+            Verdict::Drop(refused) => {
+                self.ask(refused.unresolved);
+                self.drop(frame, refused.counter)
+            }
+        }
+    }
+
+    fn drop(&mut self, frame: Frame, reason: ChannelCounter) -> ChannelCounter {
+        self.source.wires.recycle(frame);
+        if let Some(counter) = Counter::of_drop(reason) {
+            self.source.wires.count(counter);
+        }
+        reason
+    }
+
+    fn ask(&mut self, hop: Option<NextHop>) {
+        if let Some(hop) = hop.and_then(|hop| self.asked.ask(hop, self.source.now)) {
+            self.events.unresolved(hop);
+        }
+    }
+}
+
+/// Makes the frame begin where the judged packet does: `start` to `end` of the buffer whose first `ahead` bytes lie before
+/// the frame. It lies there already unless the packet leaves by a link with other tags than the first port's.
+fn settle(frame: &mut Frame, ahead: usize, start: usize, end: usize) {
+    let len = end - start;
+    if start != ahead
+        && frame.set_len(len.max(frame.len())).is_ok()
+        && let Some(buffer) = frame.with_room_mut(ahead)
+    {
+        buffer.copy_within(start..end, ahead);
+    }
+    // Shorter than what was copied, so it fits.
+    let _ = frame.set_len(len);
+}

@@ -1,0 +1,347 @@
+//! Two applications on one engine: what comes from the wire, goes to it, and crosses; each with the whole change of counters.
+use std::{collections::BTreeMap, sync::Arc};
+
+use abi::shm::{
+    desc::{Form, RxDesc, TxDesc},
+    layout::{DownChannel, Shape, SlotSize, Slots, UpChannel},
+    memory::{Memory as _, Writable as _},
+    ring::{Consumer, Producer},
+};
+use multistack::{
+    neighbour::{Facts, Link, LinkNo, Local, Neighbour, Network, Route, Upkeep, Via},
+    policy::{Credentials, Kernel},
+    prefix::Prefix,
+    registry::{IcmpErrors, Lease, Name, OnCrash, Open, Reserve, Want},
+    tuple::{Address, Proto},
+};
+use wire::ethernet::Mac;
+
+use super::*;
+use crate::{
+    books::Books,
+    clock::Nanos,
+    engine::{Limits, RunToCompletion},
+    engines::{EngineId, Row},
+    fixture::{CALLER, HOST, Host, Packet, config},
+    port::{
+        PortId,
+        memory::{FarEnd, MemoryPort, Options, memory_port},
+    },
+    region::Direction,
+    role::{Command, Role},
+    stage::stack_program,
+    tables::{Published, Tables},
+};
+
+const PORT: PortId = PortId::new(4);
+const SLOTS: u32 = 64;
+const CALLER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
+
+/// The application's end of a channel.
+struct App {
+    session: SessionId,
+    down: Region,
+    up: Region,
+    down_at: DownChannel,
+    up_at: UpChannel,
+    rx: Consumer,
+    tx: Producer,
+}
+
+impl App {
+    fn receive(&mut self) -> Vec<(RxDesc, Vec<u8>)> {
+        let waiting = self.rx.look(&self.down, self.down_at.rx_prod()).expect("an honest daemon");
+        let packets = (0..waiting).map(|ahead| {
+            let slot = self.rx.peek(ahead);
+            let at = self.down_at.descriptor(slot);
+            let desc = RxDesc::from_words([self.down.load_u64(at), self.down.load_u64(at + 8)]);
+            let mut bytes = vec![0; desc.len as usize];
+            self.down.copy_out(self.down_at.buffer(slot), &mut bytes);
+            (desc, bytes)
+        });
+        let packets = packets.collect();
+        self.rx.take(waiting);
+        let _ = self.rx.publish(&self.up, self.up_at.rx_cons());
+        packets
+    }
+
+    fn submit(&mut self, packet: &[u8]) {
+        self.tx.look(&self.down, self.down_at.tx_cons()).expect("an honest daemon");
+        let slot = self.tx.take().expect("room");
+        self.up.copy_in(self.up_at.buffer(slot), packet);
+        let at = self.up_at.descriptor(slot);
+        let [first, second] = TxDesc::new(packet.len() as u32, Form::L3).words();
+        self.up.store_u64(at, first);
+        self.up.store_u64(at + 8, second);
+        let _ = self.tx.publish(&self.up, self.up_at.tx_prod());
+    }
+}
+
+fn kernel() -> Kernel {
+    Kernel { unprivileged_port_start: 1024, ephemeral: 32_768..=60_999, protocols: vec![Proto::Udp] }
+}
+
+struct Rig {
+    engine: RunToCompletion<MemoryPort>,
+    far: FarEnd,
+    published: Published,
+    host: Host,
+    now: u64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let published = Published::new(Tables::default()).expect("small");
+        let program = stack_program().expect("a descriptor");
+        let mut engine = RunToCompletion::new(program, &published, Limits::default());
+        let (port, far) = memory_port(Options::new(PORT)).expect("small");
+        engine.attach(port);
+        Self { engine, far, published, host: Host::new(), now: 0 }
+    }
+
+    /// An application with UDP ports of its own.
+    fn app(&mut self, ports: &[u16]) -> App {
+        let nothing = |_: &_| Ok::<(), std::convert::Infallible>(());
+        let slots = Slots::new(SLOTS).expect("a power of two");
+        let shape = Shape::new(1, slots, slots, SlotSize::new(2048).expect("a slot")).expect("small");
+        let caller = Credentials { uid: 0, gids: vec![], pid: 1 };
+        let (name, lease) = (Name::new("test").expect("a name"), Lease::new(7));
+        let open = Open { caller, name, shape, form: Form::L3, lease };
+        let session = self.host.registry.open(open).expect("room").carry_out(nothing).expect("cannot fail");
+        for &port in ports {
+            let want = Want {
+                proto: Proto::Udp,
+                addr: Address::Any,
+                port,
+                reserve: Reserve::Daemon,
+                on_crash: OnCrash::Drop,
+                icmp: IcmpErrors::Kept,
+            };
+            let change = self.host.registry.register(session, &want, &kernel(), 0).expect("free");
+            change.carry_out(nothing).expect("cannot fail");
+        }
+        let (down, _) = Region::create(Direction::Down, shape.down_size()).expect("memory");
+        let (up, _) = Region::create(Direction::Up, shape.up_size()).expect("memory");
+        let channel = Channel::new(down.clone(), up.clone(), &shape, 0).expect("the shape fits");
+        let (bell, _theirs) = Doorbell::pair().expect("descriptors");
+        let sender = Sender { session, form: Form::L3, mtu: 1500 };
+        let opened = StackChannel { session, channel, bell, sender, weight: Weight::ONE };
+        let (answer, opening) = std::sync::mpsc::channel();
+        Role::obey(&mut self.engine, Command::Open(Box::new(opened), answer));
+        opening.recv().expect("an answer").expect("a free seat");
+        self.publish();
+        let (down_at, up_at) = (shape.down(0).expect("channel 0"), shape.up(0).expect("channel 0"));
+        App { session, down, up, down_at, up_at, rx: Consumer::new(slots, 0), tx: Producer::new(slots, 0) }
+    }
+
+    fn publish(&self) {
+        let facts = Facts {
+            links: vec![Link { config: config(&[]), mtu: 1500 }],
+            locals: vec![(HOST.into(), Local::On(LinkNo(0)))],
+            routes: vec![Route {
+                link: LinkNo(0),
+                dst: Prefix::new(HOST.into(), 24).expect("a prefix"),
+                via: Via::OnLink,
+                metric: 0,
+            }],
+            neighbours: vec![Neighbour {
+                link: LinkNo(0),
+                addr: CALLER.into(),
+                mac: Mac(CALLER_MAC),
+                upkeep: Upkeep::Kept,
+            }],
+        };
+        let mut tables = Tables { mirror: self.host.mirror(), ..Tables::default() };
+        tables.ports.set(PORT, config(&[]));
+        tables.network = Arc::new(Network::new(&facts, 1).expect("few"));
+        self.published.publish(tables).expect("small");
+    }
+
+    /// A round; the counters that it moved.
+    fn turn(&mut self) -> BTreeMap<&'static str, u64> {
+        let before = self.row();
+        self.now += 1;
+        self.engine.turn(Nanos::new(self.now));
+        let after = self.row();
+        let moved = before.counters().zip(after.counters());
+        let moved = moved.map(|((c, old), (_, new))| (c.desc().name, new - old)).filter(|&(_, n)| n != 0);
+        self.balance();
+        moved.collect()
+    }
+
+    fn row(&self) -> Row {
+        let counters = self.engine.ledger().port(PORT).expect("in range");
+        let values = std::array::from_fn(|i| counters.get(Counter::ALL[i]));
+        Row { engine: EngineId::new(0), port: PORT, values }
+    }
+
+    /// The books balance, and no chunk is missing.
+    fn balance(&self) {
+        let mut books = Books::default();
+        books.add_engines(&[self.row()]);
+        let balance = books.close();
+        assert_eq!(balance.unaccounted(), 0, "{balance:?}");
+        for report in self.engine.reports() {
+            assert_eq!((report.census.missing(), report.census.out), (0, 0), "{report:?}");
+        }
+    }
+
+    fn events(&mut self) -> Vec<StackEvent> {
+        let mut events = Vec::new();
+        Role::stack_events(&mut self.engine, &mut |event| events.push(event));
+        events
+    }
+}
+
+/// A datagram from a port of the host, as an application writes it.
+fn datagram(from: u16, to: (std::net::IpAddr, u16)) -> Vec<u8> {
+    Packet { src: (HOST.into(), from), dst: to, ..Packet::to(0) }.frame()[14..].to_vec()
+}
+
+#[test]
+fn a_packet_for_a_session_lies_in_its_ring() {
+    let mut rig = Rig::new();
+    let (mut one, mut two) = (rig.app(&[5000, 5001]), rig.app(&[6000]));
+    let frames = [5001, 6000, 5000].map(|port| Packet::to(port).frame());
+    // With XDP's metadata and without.
+    for (nth, frame) in frames.iter().enumerate() {
+        let meta = (nth != 1).then(|| rig.host.meta(frame));
+        rig.far.inject(frame, meta.as_ref()).expect("room");
+    }
+    let moved = [("delivered", 3), ("rx", 3), ("rx_from_meta", 2), ("rx_reparsed", 1)];
+    assert_eq!(rig.turn(), BTreeMap::from(moved));
+    let got: Vec<_> =
+        one.receive().into_iter().map(|(desc, bytes)| (desc.tuple, desc.l3_off, bytes)).collect();
+    assert_eq!(got, [(1, 14, frames[0].clone()), (0, 14, frames[2].clone())]);
+    let got: Vec<_> =
+        two.receive().into_iter().map(|(desc, bytes)| (desc.tuple, desc.l4_off, bytes)).collect();
+    assert_eq!(got, [(0, 34, frames[1].clone())]);
+}
+
+#[test]
+fn what_a_session_sends_gets_its_ethernet_header_and_leaves() {
+    let mut rig = Rig::new();
+    let mut app = rig.app(&[5000]);
+    let packet = datagram(5000, (CALLER.into(), 4000));
+    app.submit(&packet);
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    let mut sent = Vec::new();
+    rig.far.collect(8, |frame| sent.push(frame.to_vec()));
+    let header = [&CALLER_MAC[..], &config(&[]).mac, &[8, 0]].concat();
+    assert_eq!(sent, [[header, packet].concat()]);
+    rig.turn();
+}
+
+#[test]
+fn a_foreign_source_and_an_unknown_neighbour_are_dropped_by_name() {
+    let mut rig = Rig::new();
+    let (mut one, _two) = (rig.app(&[5000]), rig.app(&[6000]));
+    one.submit(&datagram(6000, (CALLER.into(), 4000)));
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("tx_not_owner", 1)]));
+    let stranger = std::net::Ipv4Addr::new(192, 0, 2, 200).into();
+    one.submit(&datagram(5000, (stranger, 4000)));
+    one.submit(&datagram(5000, (stranger, 4000)));
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 2), ("tx_no_neighbour", 2)]));
+    let hop = NextHop { link: LinkNo(0), addr: stranger };
+    assert_eq!(rig.events(), [StackEvent::Unresolved(hop)], "asked once a second");
+    assert_eq!(rig.far.collect(8, |_| {}), 0);
+}
+
+#[test]
+fn sessions_reach_each_other_and_themselves() {
+    let mut rig = Rig::new();
+    let (mut one, mut two) = (rig.app(&[5000]), rig.app(&[6000]));
+    one.submit(&datagram(5000, (HOST.into(), 6000)));
+    one.submit(&datagram(5000, (HOST.into(), 5000)));
+    one.submit(&datagram(5000, (HOST.into(), 22)));
+    assert_eq!(rig.turn(), BTreeMap::from([("delivered", 2), ("submitted", 3), ("tx_local_os", 1)]));
+    for app in [&mut one, &mut two] {
+        let got: Vec<_> = app.receive().into_iter().map(|(desc, _)| (desc.tuple, desc.flags)).collect();
+        assert_eq!(got, [(0, rx_flag::HAIRPIN)]);
+    }
+}
+
+#[test]
+fn f09_a_session_that_reads_nothing_loses_its_own_packets_alone() {
+    let mut rig = Rig::new();
+    let (mut idle, mut busy) = (rig.app(&[5000]), rig.app(&[6000]));
+    let frames = [5000, 6000].map(|port| Packet::to(port).frame());
+    let metas = frames.each_ref().map(|frame| rig.host.meta(frame));
+    let mut full = 0;
+    for _ in 0..2 * SLOTS {
+        for (frame, meta) in frames.iter().zip(&metas) {
+            rig.far.inject(frame, Some(meta)).expect("room");
+        }
+        full += rig.turn().get("rx_ring_full").copied().unwrap_or(0);
+        assert_eq!(busy.receive().len(), 1);
+    }
+    assert_eq!(full, u64::from(SLOTS));
+    assert_eq!(idle.receive().len(), SLOTS as usize);
+}
+
+#[test]
+fn what_comes_for_a_session_that_was_closed_is_stale() {
+    let mut rig = Rig::new();
+    let app = rig.app(&[5000]);
+    let frame = Packet::to(5000).frame();
+    let meta = rig.host.meta(&frame);
+    let (answer, closed) = std::sync::mpsc::channel();
+    Role::obey(&mut rig.engine, Command::Shut(app.session, answer.clone()));
+    Role::obey(&mut rig.engine, Command::Shut(app.session, answer));
+    assert_eq!(closed.try_iter().collect::<Vec<_>>(), [true, false]);
+    rig.far.inject(&frame, Some(&meta)).expect("room");
+    assert_eq!(rig.turn(), BTreeMap::from([("rx", 1), ("rx_from_meta", 1), ("rx_stale", 1)]));
+}
+
+#[test]
+fn h02_an_index_that_cannot_be_ends_the_session_and_nobody_else() {
+    let mut rig = Rig::new();
+    let (bad, mut good) = (rig.app(&[5000]), rig.app(&[6000]));
+    bad.up.store_u32(bad.up_at.tx_prod(), SLOTS + 1, std::sync::atomic::Ordering::Release);
+    good.submit(&datagram(6000, (CALLER.into(), 4000)));
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    assert_eq!(rig.events(), [StackEvent::Violation(bad.session)]);
+    rig.far.collect(8, |_| {});
+    good.submit(&datagram(6000, (CALLER.into(), 4000)));
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    rig.far.collect(8, |_| {});
+    rig.turn();
+}
+
+#[test]
+fn a_packet_without_a_frame_stays_in_its_ring() {
+    let mut rig = Rig::new();
+    let mut app = rig.app(&[5000]);
+    let packet = datagram(5000, (CALLER.into(), 4000));
+    for _ in 0..SLOTS {
+        app.submit(&packet);
+    }
+    let mut sent = 0;
+    // The far end's ring is smaller than what is submitted over all rounds: what it does not take waits, and nothing is
+    // lost.
+    for _ in 0..SLOTS {
+        let moved = rig.turn();
+        assert!(!moved.keys().any(|name| name.starts_with("tx_")), "{moved:?}");
+        sent += rig.far.collect(4, |_| {});
+    }
+    sent += rig.far.collect(usize::MAX, |_| {});
+    assert_eq!(sent, SLOTS as usize);
+    rig.turn();
+}
+
+#[test]
+fn a_sleeping_engine_is_rung_and_a_late_packet_keeps_it_awake() {
+    let mut rig = Rig::new();
+    let mut app = rig.app(&[5000]);
+    assert!(!Role::arm(&mut rig.engine), "nothing waits");
+    let flags = app.down.load_u32(app.down_at.tx_flags(), std::sync::atomic::Ordering::Acquire);
+    assert_eq!(flags, abi::shm::ring::tx_flags::NEED_WAKEUP);
+    Role::disarm(&mut rig.engine);
+    app.submit(&datagram(5000, (CALLER.into(), 4000)));
+    assert!(Role::arm(&mut rig.engine), "a packet waits");
+    let flags = app.down.load_u32(app.down_at.tx_flags(), std::sync::atomic::Ordering::Acquire);
+    assert_eq!(flags, 0, "nobody is left to believe that the engine sleeps");
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    rig.far.collect(8, |_| {});
+    rig.turn();
+}

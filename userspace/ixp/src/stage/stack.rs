@@ -1,0 +1,58 @@
+//! The stage of applications' stacks: a packet for a session is copied into its ring.
+use std::os::fd::BorrowedFd;
+
+use abi::steer::kind;
+use nix::errno::Errno;
+
+use crate::{
+    counter::{Counter, Loss},
+    frame::Frame,
+    program::{Env, Stage, Verdict},
+    stacks::Stacks,
+    stage::steer::Steered,
+};
+
+/// The stage, with the channels of its engine.
+pub struct Stack {
+    stacks: Stacks,
+}
+
+impl Stack {
+    /// A stage without channels.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self { stacks: Stacks::new()? })
+    }
+}
+
+impl Stage<Steered> for Stack {
+    #[inline(always)]
+    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
+        // Where the packet will lie follows from what the lanes before it take: it is fetched when that is known.
+        None
+    }
+
+    #[inline(always)]
+    fn step(&mut self, frame: &mut Frame, context: &mut Steered, _: &Env<'_>) -> Verdict {
+        if context.meta.kind != kind::STACK {
+            return Verdict::Next;
+        }
+        let Some(owned) = context.owned else {
+            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        };
+        match self.stacks.deliver(owned, &context.meta, frame.bytes()) {
+            Ok(()) => Verdict::Deliver,
+            Err(loss) => Verdict::Drop(loss),
+        }
+    }
+
+    fn stacks(&mut self) -> Option<&mut Stacks> {
+        Some(&mut self.stacks)
+    }
+
+    fn bells(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stacks.bells())
+    }
+}
