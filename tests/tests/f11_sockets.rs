@@ -39,7 +39,7 @@ fn tables(pair: &Pair, port: ixp::port::PortId) -> Result<Tables> {
     registry.add(Registration { tuple, builtin: Builtin::Echo, on_crash: OnCrash::Drop })?.carry_out(done)?;
     let mut ports = PortConfigs::default();
     ports.set(port, PortConfig { mac: pair.served.mac.0, ..PortConfig::default() });
-    Ok(Tables { mirror: Arc::clone(registry.mirror()), ports })
+    Ok(Tables { mirror: Arc::clone(registry.mirror()), ports, ..Tables::default() })
 }
 
 #[test]
