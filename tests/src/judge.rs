@@ -99,7 +99,7 @@ fn owned() -> BTreeMap<SteerKey, Target> {
     let kinds = [kind::STACK, kind::FASTPATH, kind::ACTIVE, kind::MODULE, kind::BUILTIN];
     let target = |n: u16| Target {
         kind: kinds[usize::from(n) % kinds.len()],
-        flags: target_flag::ON_CRASH_PASS | if n % 2 == 0 { target_flag::ICMP } else { 0 },
+        flags: target_flag::ON_CRASH_PASS | if n.is_multiple_of(2) { target_flag::ICMP } else { 0 },
         id: 0x0100 + n,
         generation: 0xa000 + n,
         aux: 0x5555,
