@@ -52,6 +52,8 @@ enum Verb {
     Top(verb::top::Top),
     #[command(subcommand)]
     Target(verb::target::Target),
+    #[command(subcommand)]
+    Stack(verb::stack::Stack),
     CheckConfig(verb::check_config::CheckConfig),
     Completions(verb::completions::Completions),
     Man(verb::man::Man),
@@ -72,6 +74,7 @@ impl Cli {
             Verb::Doctor(doctor) => doctor.run(global),
             Verb::Top(top) => top.run(global),
             Verb::Target(target) => target.run(global),
+            Verb::Stack(stack) => stack.run(global),
             Verb::CheckConfig(check) => check.run(),
             Verb::Completions(completions) => completions.run(),
             Verb::Man(man) => man.run(),

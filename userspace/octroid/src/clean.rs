@@ -40,8 +40,10 @@ pub fn clean(instance: &InstanceName, options: &Options) -> Result<Vec<String>> 
             .with_context(|| format!("offloads of device {index}"))?;
         said.push(format!("offloads of device {index} put back"));
     }
-    if absent_is_fine(fs::remove_file(place.socket()))? {
-        said.push(format!("{} removed", place.socket().display()));
+    for file in [place.socket().to_path_buf(), place.dir().join(road::stacks::state::NAME)] {
+        if absent_is_fine(fs::remove_file(&file))? {
+            said.push(format!("{} removed", file.display()));
+        }
     }
     if said.is_empty() {
         said.push(format!("nothing was left of instance {instance}"));

@@ -10,6 +10,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod man;
+pub(crate) mod stack;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;

@@ -78,7 +78,7 @@ impl Target {
     }
 }
 
-fn endpoint(text: &str) -> Result<(LocalAddr, u16)> {
+pub(super) fn endpoint(text: &str) -> Result<(LocalAddr, u16)> {
     let (addr, port) = text.rsplit_once(':').context("expected ADDR:PORT")?;
     let addr = addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(addr);
     Ok((addr.parse()?, port.parse().context("expected a port from 1 to 65535")?))

@@ -24,6 +24,8 @@ pub struct File {
     pub target: Vec<Target>,
     /// `[metrics]`: the Prometheus endpoint. Without it there is none.
     pub metrics: Option<Metrics>,
+    /// `[stack]`: application stacks.
+    pub stack: Stack,
 }
 
 /// Table `engine`.
@@ -172,6 +174,54 @@ pub struct Metrics {
     pub listen: Listen,
 }
 
+/// Table `stack`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stack {
+    /// `grace_s`: seconds that applications have to come back in after the daemon was restarted. Default 10.
+    pub grace_s: u32,
+    /// `[[stack.policy]]`: who may register what. The first that names the caller decides; after the last come root,
+    /// who may everything, and group `octroi`, which may take unprivileged TCP and UDP ports.
+    pub policy: Vec<StackPolicy>,
+}
+
+/// One `[[stack.policy]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StackPolicy {
+    /// `uid`: the user that this is about, or
+    pub uid: Option<u32>,
+    /// `gid`: the group.
+    pub gid: Option<u32>,
+    /// `protocols`: of tuples. Default `["tcp", "udp"]`.
+    pub protocols: Vec<Proto>,
+    /// `ports`: numbers, and ranges as in `"8000-8999"`; privileged ones too. Default: those that the kernel lets
+    /// everybody bind.
+    pub ports: Option<Vec<Ports>>,
+    /// `addresses`: prefixes of local addresses, and then not `"any"`. Default: every address, and `"any"`.
+    pub addresses: Option<Vec<String>>,
+    /// `max_tuples`: of one user. Default 64.
+    pub max_tuples: usize,
+    /// `max_mib`: MiB of rings of one user. Default 64.
+    pub max_mib: u64,
+    /// `l2`: whether applications may bring Ethernet headers. Default `false`.
+    pub l2: bool,
+    /// `unbound`: whether a protocol that the kernel does not know may be had without a placeholder. Default `false`.
+    pub unbound: bool,
+    /// `weight`: share of sending when applications compete, 1 to 16. Default 1.
+    pub weight: u8,
+}
+
+/// A port, or a range of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Ports {
+    /// One.
+    One(u16),
+    /// `"first-last"`.
+    Range(String),
+}
+
 /// Values of `metrics.listen`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -200,6 +250,29 @@ impl Default for Interface {
             umem: Umem::default(),
             rings: 1024,
             busy_poll: None,
+        }
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self { grace_s: 10, policy: Vec::new() }
+    }
+}
+
+impl Default for StackPolicy {
+    fn default() -> Self {
+        Self {
+            uid: None,
+            gid: None,
+            protocols: vec![Proto::Tcp, Proto::Udp],
+            ports: None,
+            addresses: None,
+            max_tuples: multistack::policy::GROUP_TUPLES,
+            max_mib: multistack::policy::GROUP_BYTES >> 20,
+            l2: false,
+            unbound: false,
+            weight: 1,
         }
     }
 }

@@ -1,24 +1,27 @@
 //! What the daemon runs by: the file's words resolved, every default filled in, every contradiction refused.
 //!
 //! It looks at no machine: whether an interface exists or a core may be used is found out when they are.
-use std::fmt;
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use abi::port::MAX_TAGS;
-use client::control::{
-    instance::InstanceName,
-    request::{LocalAddr, Proto, TargetAdd},
-};
+use client::control::{instance::InstanceName, request::TargetAdd};
 use ixp::{
     port::PortId,
     spec::{EngineSpec, Idle, Layout, Limits, SpecError},
 };
-use multistack::tuple::{Address, Tuple};
+use multistack::{
+    drr::Weight,
+    policy::{Addresses, Permission, Ports, Rule, Who},
+    prefix::Prefix,
+    tuple::Tuple,
+};
 use xsk::{
     bpf::XdpMode,
     socket::{BusyPoll, ConfigError, CopyMode, InterfaceName, QueueConfig},
 };
 
 use super::file::{self, File, Listen};
+use crate::road::stacks::words;
 
 /// Most interfaces of one daemon.
 pub const MAX_INTERFACES: usize = 64;
@@ -45,6 +48,17 @@ pub struct Settings {
     pub targets: Vec<TargetAdd>,
     /// The Prometheus endpoint.
     pub metrics: Option<Listen>,
+    /// Application stacks.
+    pub stack: Stack,
+}
+
+/// Application stacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// How long applications have to come back in after a restart.
+    pub grace: Duration,
+    /// Who may register what, before the rules that always stand.
+    pub rules: Vec<Rule>,
 }
 
 /// One interface to be served.
@@ -91,6 +105,7 @@ pub fn resolve(file: File, overrides: &Overrides) -> Result<Settings, Problem> {
         interfaces: interfaces(file.interface, overrides.iface.as_deref())?,
         targets: targets(file.target)?,
         metrics: file.metrics.map(|m| m.listen),
+        stack: stack(file.stack)?,
     })
 }
 
@@ -107,18 +122,7 @@ impl Interface {
 /// # Errors
 /// The registry's refusal.
 pub fn tuple_of(target: &TargetAdd) -> Result<Tuple, multistack::refusal::Refusal> {
-    let proto = match target.proto {
-        Proto::Tcp => multistack::tuple::Proto::Tcp,
-        Proto::Udp => multistack::tuple::Proto::Udp,
-        Proto::Sctp => multistack::tuple::Proto::Sctp,
-        Proto::Dccp => multistack::tuple::Proto::Dccp,
-        Proto::UdpLite => multistack::tuple::Proto::UdpLite,
-    };
-    let addr = match target.addr {
-        LocalAddr::Any => Address::Any,
-        LocalAddr::Ip(addr) => Address::Is(addr),
-    };
-    Tuple::new(proto, addr, target.port)
+    Tuple::new(words::proto(target.proto), words::address(target.addr), target.port)
 }
 
 fn engine(table: &file::Engine) -> Result<EngineSpec, Problem> {
@@ -253,6 +257,73 @@ fn targets(tables: Vec<file::Target>) -> Result<Vec<TargetAdd>, Problem> {
         resolved.push(target);
     }
     Ok(resolved)
+}
+
+fn stack(table: file::Stack) -> Result<Stack, Problem> {
+    const MAX_GRACE_S: u32 = 3600;
+    if MAX_GRACE_S < table.grace_s {
+        let message = format!("expected at most {MAX_GRACE_S} seconds, found {}", table.grace_s);
+        return Err(Problem::at(["stack", "grace_s"], message));
+    }
+    let rules = table.policy.into_iter().enumerate().map(|(at, policy)| rule(at, policy));
+    let grace = Duration::from_secs(table.grace_s.into());
+    Ok(Stack { grace, rules: rules.collect::<Result<_, _>>()? })
+}
+
+fn rule(at: usize, table: file::StackPolicy) -> Result<Rule, Problem> {
+    let problem = |message: &dyn fmt::Display| Problem::at(["stack", "policy"], message).in_array(at);
+    let who = match (table.uid, table.gid) {
+        (Some(uid), None) => Who::Uid(uid),
+        (None, Some(gid)) => Who::Gid(gid),
+        _ => return Err(problem(&"expected one of uid and gid")),
+    };
+    let ports = match table.ports {
+        None => Ports::Unprivileged,
+        Some(listed) => {
+            let range = |(n, ports): (usize, &file::Ports)| {
+                port_range(ports).ok_or_else(|| {
+                    problem(&"expected a port, or a range as in \"8000-8999\"").key("ports").in_array(n)
+                })
+            };
+            Ports::In(listed.iter().enumerate().map(range).collect::<Result<_, _>>()?)
+        }
+    };
+    let addresses = match table.addresses {
+        None => Addresses::All,
+        Some(listed) => {
+            let prefix = |(n, text): (usize, &String)| {
+                let refused = |_| problem(&"expected a prefix as in \"192.0.2.0/24\"");
+                text.parse::<Prefix>().map_err(|e| refused(e).key("addresses").in_array(n))
+            };
+            Addresses::In(listed.iter().enumerate().map(prefix).collect::<Result<_, _>>()?)
+        }
+    };
+    let permission = |granted| if granted { Permission::Granted } else { Permission::Denied };
+    let weight = Weight::new(table.weight).ok_or_else(|| {
+        problem(&format!("expected 1 to {}, found {}", Weight::MAX, table.weight)).key("weight")
+    })?;
+    Ok(Rule {
+        who,
+        protocols: table.protocols.into_iter().map(words::proto).collect(),
+        ports,
+        addresses,
+        max_tuples: table.max_tuples,
+        max_bytes: table.max_mib.saturating_mul(1 << 20),
+        l2: permission(table.l2),
+        unbound: permission(table.unbound),
+        weight,
+    })
+}
+
+fn port_range(ports: &file::Ports) -> Option<RangeInclusive<u16>> {
+    let (first, last) = match ports {
+        file::Ports::One(port) => (*port, *port),
+        file::Ports::Range(text) => {
+            let (first, last) = text.split_once('-')?;
+            (first.trim().parse().ok()?, last.trim().parse().ok()?)
+        }
+    };
+    (0 < first && first <= last).then_some(first..=last)
 }
 
 impl Problem {

@@ -1,9 +1,14 @@
 //! The configuration: defaults, every key once, every mistake with its place.
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use client::control::request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind};
 use ixp::port::PortId;
 use ixp::spec::{Idle, Layout};
+use multistack::{
+    drr::Weight,
+    policy::{Addresses, Permission, Ports, Rule, Who},
+    tuple,
+};
 use proptest::prelude::*;
 use xsk::{
     bpf::XdpMode,
@@ -27,6 +32,7 @@ fn a_name_is_enough() {
     assert_eq!(settings.engine, ixp::spec::EngineSpec::on_cores(vec![0]));
     assert_eq!(settings.targets, []);
     assert_eq!(settings.metrics, None);
+    assert_eq!(settings.stack, settings::Stack { grace: Duration::from_secs(10), rules: vec![] });
     let [interface] = settings.interfaces.as_slice() else { panic!("one interface") };
     let expected = settings::Interface {
         mode: XdpMode::Native,
@@ -60,6 +66,20 @@ fn every_key_means_something() {
         addr = "2001:db8::1"
         port = 9
         on_crash = "pass"
+        [stack]
+        grace_s = 3
+        [[stack.policy]]
+        uid = 1000
+        protocols = ["udp", "sctp"]
+        ports = [53, "8000-8999"]
+        addresses = ["192.0.2.0/24", "2001:db8::/32"]
+        max_tuples = 5
+        max_mib = 7
+        l2 = true
+        unbound = true
+        weight = 3
+        [[stack.policy]]
+        gid = 100
     "#;
     let settings = read(text).unwrap();
     assert_eq!(settings.instance.as_str(), "lab");
@@ -88,6 +108,29 @@ fn every_key_means_something() {
     let target =
         TargetAdd { kind: TargetKind::Sink, proto: Proto::Tcp, addr, port: 9, on_crash: OnCrash::Pass };
     assert_eq!(settings.targets, [target]);
+    let rule = Rule {
+        who: Who::Uid(1000),
+        protocols: vec![tuple::Proto::Udp, tuple::Proto::Sctp],
+        ports: Ports::In(vec![53..=53, 8000..=8999]),
+        addresses: Addresses::In(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]),
+        max_tuples: 5,
+        max_bytes: 7 << 20,
+        l2: Permission::Granted,
+        unbound: Permission::Granted,
+        weight: Weight::new(3).unwrap(),
+    };
+    let plain = Rule {
+        who: Who::Gid(100),
+        protocols: vec![tuple::Proto::Tcp, tuple::Proto::Udp],
+        ports: Ports::Unprivileged,
+        addresses: Addresses::All,
+        max_tuples: 64,
+        max_bytes: 64 << 20,
+        l2: Permission::Denied,
+        unbound: Permission::Denied,
+        weight: Weight::ONE,
+    };
+    assert_eq!(settings.stack, settings::Stack { grace: Duration::from_secs(3), rules: vec![rule, plain] });
 }
 
 #[test]
@@ -144,6 +187,13 @@ const MISTAKES: &[&str] = &[
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 0",
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 70000",
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 7\n[[target]]\nkind = \"sink\"\nproto = \"udp\"\naddr = \"192.0.2.1\"\nport = 7",
+    "{I}[stack]\ngrace_s = 3601",
+    "{I}[[stack.policy]]\nmax_tuples = 1",
+    "{I}[[stack.policy]]\nuid = 1\ngid = 1",
+    "{I}[[stack.policy]]\nuid = 1\nports = [80, \"90-80\"]",
+    "{I}[[stack.policy]]\nuid = 1\naddresses = [\"any\"]",
+    "{I}[[stack.policy]]\nuid = 1\nprotocols = [\"icmp\"]",
+    "{I}[[stack.policy]]\nuid = 1\nweight = 17",
     "metrics = { listen = \"0.0.0.0:9400\" }\n{I}",
     "metrics = { listen = \"unix:metrics.sock\" }\n{I}",
 ];
@@ -177,7 +227,7 @@ fn every_example_is_legal() {
         }
     }
     seen.sort_unstable();
-    assert_eq!(seen, ["echo", "metrics", "octroid", "pipeline", "two-queues"]);
+    assert_eq!(seen, ["echo", "metrics", "octroid", "pipeline", "stacks", "two-queues"]);
 }
 
 #[test]
@@ -196,6 +246,7 @@ fn the_reference_example_has_every_key_at_its_default() {
     let (as_shipped, shown) = (read(&text).unwrap(), read(&keys_shown).unwrap());
     assert_eq!(shown.interfaces, as_shipped.interfaces, "what is shown is the default");
     assert_eq!(shown.engine, as_shipped.engine, "what is shown is the default");
+    assert_eq!(shown.stack, as_shipped.stack, "what is shown is the default");
     let keys = include_str!("file.rs").lines().filter_map(|line| line.trim().strip_prefix("/// `"));
     let keys = keys.filter(|line| !line.starts_with('"'));
     for key in keys.filter_map(|line| line.split_once("`:")).map(|(key, _)| key) {

@@ -1,9 +1,9 @@
 //! The control socket and its connections: who may speak now, and what they said.
 //!
-//! Nothing here waits. A client that does not read its answer loses its connection; descriptors that somebody sends along
-//! are closed by the kernel, because no room is given for them.
+//! Nothing here waits. A client that does not read what it is sent loses its connection. Of the descriptors that somebody
+//! sends along one is kept until the request is answered; the others are closed at once.
 use std::{
-    fs, io,
+    fs, io, mem,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{
@@ -15,16 +15,21 @@ use std::{
     time::Duration,
 };
 
-use client::control::{
-    MAX_DATAGRAM,
-    answer::Reply,
-    refusal::{Code, Refusal},
-    request::Request,
+use client::{
+    control::{
+        MAX_DATAGRAM,
+        answer::Reply,
+        event::Event,
+        refusal::{Code, Refusal},
+        request::Request,
+    },
+    shm::passing::{self, Received},
 };
+use multistack::policy::Credentials;
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, recv, send,
+        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, send,
         socket, sockopt,
     },
     unistd::Group,
@@ -44,23 +49,36 @@ pub struct Listener {
     path: PathBuf,
     users: Users,
     connections: Vec<Connection>,
+    /// Connections that ended and nobody was told of yet.
+    gone: Vec<Id>,
     next: u64,
     buffer: Box<[u8]>,
 }
 
 /// Number of a connection; never given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
 
 /// Somebody asked something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Asked {
     /// Who, for the answer.
     pub from: Id,
     /// Who, for policy.
-    pub uid: u32,
+    pub who: Credentials,
     /// What.
     pub request: Request,
+    /// The descriptor that came along.
+    pub lent: Option<OwnedFd>,
+}
+
+/// What one turn found.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Requests, at most one of each connection.
+    pub asked: Vec<Asked>,
+    /// Connections that ended.
+    pub gone: Vec<Id>,
 }
 
 /// Who may open the socket.
@@ -76,7 +94,7 @@ pub enum Access {
 struct Connection {
     id: Id,
     socket: OwnedFd,
-    uid: u32,
+    who: Credentials,
     allowance: Allowance,
 }
 
@@ -102,6 +120,7 @@ impl Listener {
             path: path.to_path_buf(),
             users: Users::default(),
             connections: Vec::new(),
+            gone: Vec::new(),
             next: 1,
             buffer,
         };
@@ -114,14 +133,17 @@ impl Listener {
         std::iter::once(self.socket.as_fd()).chain(open.map(|c| c.socket.as_fd()))
     }
 
-    /// When the first of those who may not speak at `now` may.
+    /// When the first of those who may not speak at `now` may, or there is news without a word from anybody.
     #[must_use]
     pub fn due(&self, now: Duration) -> Option<Duration> {
+        if !self.gone.is_empty() {
+            return Some(now);
+        }
         self.connections.iter().map(|c| c.allowance.open_at(now)).filter(|&at| now < at).min()
     }
 
     /// Lets newcomers in, and takes at most one request of each connection.
-    pub fn turn(&mut self, now: Duration) -> Vec<Asked> {
+    pub fn turn(&mut self, now: Duration) -> Turn {
         self.accept(now);
         let mut asked = Vec::new();
         for at in (0..self.connections.len()).rev() {
@@ -131,17 +153,32 @@ impl Listener {
                 Err(Gone) => self.close(at),
             }
         }
-        asked
+        Turn { asked, gone: mem::take(&mut self.gone) }
     }
 
     /// Sends an answer. Whoever does not take it loses the connection.
     pub fn answer(&mut self, to: Id, request: u64, outcome: Result<Value, Refusal>) {
-        let Some(at) = self.connections.iter().position(|c| c.id == to) else { return };
+        self.answer_with(to, request, outcome, &[]);
+    }
+
+    /// Sends an answer and duplicates of these descriptors.
+    pub fn answer_with(&mut self, to: Id, request: u64, outcome: Result<Value, Refusal>, fds: &[OwnedFd]) {
         let datagram = Reply::write(request, outcome)
             .or_else(|error| Reply::write(request, Err(Code::Eio.because(error))));
-        let fd = self.connections[at].socket.as_raw_fd();
-        let sent = datagram
-            .is_ok_and(|bytes| send(fd, &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT).is_ok());
+        self.send(to, datagram.ok(), fds);
+    }
+
+    /// Tells somebody something unasked. Whoever does not take it loses the connection.
+    pub fn tell(&mut self, to: Id, event: &Event) {
+        self.send(to, event.write().ok(), &[]);
+    }
+
+    fn send(&mut self, to: Id, datagram: Option<Vec<u8>>, fds: &[OwnedFd]) {
+        let Some(at) = self.connections.iter().position(|c| c.id == to) else { return };
+        let socket = self.connections[at].socket.as_fd();
+        let fds = passing::borrow(fds);
+        let sent =
+            datagram.is_some_and(|bytes| passing::send(socket, &bytes, &fds, MsgFlags::MSG_DONTWAIT).is_ok());
         if !sent {
             self.close(at);
         }
@@ -156,16 +193,14 @@ impl Listener {
     fn accept(&mut self, now: Duration) {
         while let Ok((socket, _)) = self.socket.accept() {
             let socket = OwnedFd::from(socket);
-            let Ok(uid) = getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.uid()) else {
-                continue;
-            };
-            if let Err(full) = self.users.enter(uid) {
-                turn_away(&socket, uid, full);
+            let Some(who) = credentials(&socket) else { continue };
+            if let Err(full) = self.users.enter(who.uid) {
+                turn_away(&socket, who.uid, full);
                 continue;
             }
             let id = Id(self.next);
             self.next += 1;
-            self.connections.push(Connection { id, socket, uid, allowance: Allowance::new(now) });
+            self.connections.push(Connection { id, socket, who, allowance: Allowance::new(now) });
         }
     }
 
@@ -174,16 +209,17 @@ impl Listener {
         if now < connection.allowance.open_at(now) {
             return Ok(None);
         }
-        let length = match recv(connection.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => return Err(Gone),
-            Ok(length) => length,
+        let received = passing::receive(connection.socket.as_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT);
+        let (length, lent) = match received {
+            Ok(Received { len: 0, .. }) => return Err(Gone),
+            Ok(Received { len, fds }) => (len, fds.into_iter().next()),
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(_) => return Err(Gone),
         };
         connection.allowance.spend(now);
-        let (from, uid) = (connection.id, connection.uid);
+        let from = connection.id;
         match Request::read(&self.buffer[..length]) {
-            Ok(request) => Ok(Some(Asked { from, uid, request })),
+            Ok(request) => Ok(Some(Asked { from, who: connection.who.clone(), request, lent })),
             Err(malformed) => {
                 self.answer(from, malformed.id, Err(malformed.refusal));
                 Ok(None)
@@ -193,7 +229,8 @@ impl Listener {
 
     fn close(&mut self, at: usize) {
         let connection = self.connections.swap_remove(at);
-        self.users.leave(connection.uid);
+        self.users.leave(connection.who.uid);
+        self.gone.push(connection.id);
     }
 }
 
@@ -215,6 +252,15 @@ pub(crate) fn restrict(path: &Path) -> io::Result<Access> {
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(access)
+}
+
+/// Who is at the other end, by the kernel's word.
+fn credentials(socket: &OwnedFd) -> Option<Credentials> {
+    let peer = getsockopt(socket, sockopt::PeerCredentials).ok()?;
+    // Without its supplementary groups a process has fewer rights, not more.
+    let mut gids = xsk::inet::peer_groups(socket).unwrap_or_default();
+    gids.push(peer.gid());
+    Some(Credentials { uid: peer.uid(), gids, pid: peer.pid() })
 }
 
 fn turn_away(socket: &OwnedFd, uid: u32, full: Full) {

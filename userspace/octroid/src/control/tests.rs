@@ -1,17 +1,24 @@
 //! The control socket: a real one, in a directory of its own, with clients that are honest and clients that are not.
 use std::{
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use client::control::{
-    MAX_DATAGRAM,
-    connection::{CallError, Connection},
-    refusal::{Code, Limit},
-    request::{Down, Op},
+use client::{
+    control::{
+        MAX_DATAGRAM,
+        connection::{CallError, Connection},
+        event::Event,
+        refusal::{Code, Limit},
+        request::{Down, Op},
+    },
+    shm::passing,
 };
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -62,23 +69,46 @@ fn a_request_has_its_sender_and_gets_its_answer() {
     let mut server = server();
     let client = raw(&server.path);
     say(&client, DOWN);
-    let asked = server.listener.turn(NOW);
-    let [Asked { from, uid, request }] = asked.as_slice() else { panic!("{asked:?}") };
-    assert_eq!((*uid, request.id, &request.op), (nix::unistd::getuid().as_raw(), 3, &Op::Down(Down {})));
+    let asked = server.listener.turn(NOW).asked;
+    let [Asked { from, who, request, lent: None }] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((who.uid, request.id, &request.op), (nix::unistd::getuid().as_raw(), 3, &Op::Down(Down {})));
+    assert_eq!(who.pid.cast_unsigned(), std::process::id());
+    assert!(who.gids.contains(&nix::unistd::getgid().as_raw()));
     server.listener.answer(*from, 3, Ok(json!({})));
     assert_eq!(hear(&client), Some(json!({"v": 1, "id": 3, "ok": {}})));
-    assert_eq!(server.listener.turn(NOW), []);
+    assert!(server.listener.turn(NOW).asked.is_empty());
 }
 
 #[test]
-fn a_client_that_leaves_is_forgotten() {
+fn a_client_that_leaves_is_forgotten_and_told_of_once() {
     let mut server = server();
     let client = raw(&server.path);
-    server.listener.turn(NOW);
+    say(&client, DOWN);
+    let id = server.listener.turn(NOW).asked[0].from;
     assert_eq!(server.listener.connected(), 1);
     drop(client);
-    server.listener.turn(NOW);
-    assert_eq!(server.listener.connected(), 0);
+    assert_eq!(server.listener.turn(NOW).gone, [id]);
+    assert_eq!((server.listener.connected(), server.listener.turn(NOW).gone), (0, vec![]));
+}
+
+#[test]
+fn an_event_and_descriptors_reach_the_one_they_are_for() {
+    let mut server = server();
+    let mut client = Connection::open(&server.path, Duration::from_secs(30)).unwrap();
+    let stranger = raw(&server.path);
+    // One request a turn: the client's own call waits for its answer, so it asks from a thread.
+    let asking = std::thread::spawn(move || {
+        let answer = client.call_with(&Down {}, &[]).map(|(_, fds)| fds.len());
+        (answer, client)
+    });
+    let asked = std::iter::repeat_with(|| server.listener.turn(NOW).asked.pop()).flatten().next().unwrap();
+    let event = Event::AddressGone { tuple: 4 };
+    server.listener.tell(asked.from, &event);
+    let (ours, theirs) = nix::unistd::pipe().unwrap();
+    server.listener.answer_with(asked.from, asked.request.id, Ok(json!({})), &[ours, theirs]);
+    let (fds, mut client) = asking.join().unwrap();
+    assert_eq!((fds.unwrap(), client.poll_event().unwrap()), (2, Some(event)));
+    drop(stranger);
 }
 
 #[test]
@@ -91,12 +121,12 @@ fn f13_nonsense_is_answered_and_the_connection_stays() {
         [&b"\xff\x00"[..], b"{}", deep.as_bytes(), &long, br#"{"v":1,"id":9,"op":"status","x":1}"#]
     {
         say(&client, nonsense);
-        assert_eq!(server.listener.turn(NOW), []);
+        assert!(server.listener.turn(NOW).asked.is_empty());
         let reply = hear(&client).unwrap();
         assert_eq!(reply["err"]["code"], "EINVAL", "{reply}");
     }
     say(&client, DOWN);
-    assert_eq!(server.listener.turn(NOW).len(), 1);
+    assert_eq!(server.listener.turn(NOW).asked.len(), 1);
 }
 
 #[test]
@@ -125,7 +155,7 @@ fn f13_beyond_its_rate_a_client_waits() {
     let mut taken = 0;
     for _ in 0..REQUESTS_PER_SECOND + 5 {
         say(&client, DOWN);
-        for asked in server.listener.turn(NOW) {
+        for asked in server.listener.turn(NOW).asked {
             server.listener.answer(asked.from, 3, Ok(json!({})));
             hear(&client).unwrap();
             taken += 1;
@@ -135,25 +165,27 @@ fn f13_beyond_its_rate_a_client_waits() {
     assert_eq!(server.listener.waiting(NOW).count(), 1, "the connection is not polled meanwhile");
     let due = server.listener.due(NOW).unwrap();
     assert_eq!(due, NOW + Duration::from_millis(10));
-    assert_eq!(server.listener.turn(due).len(), 1);
+    assert_eq!(server.listener.turn(due).asked.len(), 1);
 }
 
 #[test]
-fn f13_descriptors_that_come_along_are_closed() {
-    use std::io::IoSlice;
-
-    use nix::sys::socket::{ControlMessage, sendmsg};
+fn f13_of_descriptors_that_come_along_one_is_kept_until_the_request_is_answered() {
     let mut server = server();
     let client = raw(&server.path);
-    let (ours, theirs) = nix::unistd::pipe().unwrap();
-    let fds = [theirs.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<UnixAddr>(client.as_raw_fd(), &[IoSlice::new(DOWN)], &rights, MsgFlags::empty(), None).unwrap();
+    let pipes: Vec<_> = (0..3).map(|_| nix::unistd::pipe().unwrap()).collect();
+    let (ours, theirs): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
+    passing::send(client.as_fd(), DOWN, &passing::borrow(&theirs), MsgFlags::empty()).unwrap();
     drop(theirs);
-    assert_eq!(server.listener.turn(NOW).len(), 1);
-    // With the last writing end closed, the pipe is at its end.
-    let mut buffer = [0; 1];
-    assert_eq!(nix::unistd::read(&ours, &mut buffer), Ok(0));
+    let asked = server.listener.turn(NOW).asked;
+    assert!(asked[0].lent.is_some());
+    // With the last writing end closed, a pipe is at its end.
+    let is_closed = |pipe: &OwnedFd| {
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    };
+    assert_eq!(ours.iter().map(is_closed).collect::<Vec<_>>(), [false, true, true]);
+    drop(asked);
+    assert!(ours.iter().all(is_closed));
 }
 
 #[test]
@@ -161,7 +193,7 @@ fn f13_a_client_that_does_not_read_loses_its_connection() {
     let mut server = server();
     let deaf = raw(&server.path);
     say(&deaf, DOWN);
-    let from = server.listener.turn(NOW)[0].from;
+    let from = server.listener.turn(NOW).asked[0].from;
     let large = json!({"text": "x".repeat(MAX_DATAGRAM - 100)});
     let mut answers = 0;
     while server.listener.connected() == 1 {

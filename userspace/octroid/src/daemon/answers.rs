@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Daemon, Next, instance::Instance};
+use super::{Daemon, Next, instance::Instance, sessions};
 use crate::{
     Causes,
     control::{listener::Asked, pages},
@@ -26,20 +26,35 @@ use crate::{
 impl Daemon {
     /// Answers one request.
     pub(super) fn answer(&mut self, asked: Asked) -> Next {
-        let Asked { from, uid, request } = asked;
+        let (from, uid, id) = (asked.from, asked.who.uid, asked.request.id);
         // Whoever runs the daemon could stop it anyway.
-        if request.op.changes() && uid != 0 && uid != geteuid().as_raw() {
+        if asked.request.op.changes() && uid != 0 && uid != geteuid().as_raw() {
             let refusal = Code::Eacces.because("only root may change anything");
-            self.control.answer(from, request.id, Err(refusal));
+            self.control.answer(from, id, Err(refusal));
             return Next::Go;
         }
-        let next = if matches!(request.op, Op::Down(_)) { Next::Stop } else { Next::Go };
+        let next = if matches!(asked.request.op, Op::Down(_)) { Next::Stop } else { Next::Go };
         if next == Next::Stop {
             tracing::info!("told to go down");
         }
-        let outcome = self.instance.outcome(request.op);
-        self.control.answer(from, request.id, outcome);
+        if sessions::concerns(&asked.request.op) {
+            self.answer_stack(asked);
+        } else {
+            let outcome = self.instance.outcome(asked.request.op);
+            self.control.answer(from, id, outcome);
+        }
         next
+    }
+
+    fn answer_stack(&mut self, asked: Asked) {
+        let (from, id, now) = (asked.from, asked.request.id, self.instance.now());
+        let (outcome, news) = sessions::outcome(&mut self.sessions, &mut self.instance, asked, now);
+        let (outcome, fds) = match outcome {
+            Ok((value, fds)) => (Ok(value), fds),
+            Err(refusal) => (Err(refusal), Vec::new()),
+        };
+        self.control.answer_with(from, id, outcome, &fds);
+        news.iter().for_each(|event| self.control.tell(from, event));
     }
 }
 
@@ -68,12 +83,7 @@ impl Instance {
             Op::Stats(stats) => page(self.stats()?, stats.after),
             Op::Doctor(doctor) => page(self.examine(), doctor.after),
             Op::Down(_) => value(&client::control::answer::Done {}),
-            Op::StackOpen(_)
-            | Op::StackRegister(_)
-            | Op::StackRelease(_)
-            | Op::StackList(_)
-            | Op::StackStats(_)
-            | Op::StackAttach(_) => Err(Code::Eproto.because("this daemon serves no application stacks")),
+            _ => Err(Code::Eproto.because("an operation of stacks")),
         }
     }
 
@@ -224,11 +234,11 @@ fn queue_row(port: &PortReading) -> Option<QueueRow> {
     })
 }
 
-fn page<T: Serialize>(rows: Vec<T>, after: u32) -> Result<Value, Refusal> {
+pub(super) fn page<T: Serialize>(rows: Vec<T>, after: u32) -> Result<Value, Refusal> {
     let (rows, next) = pages::cut(rows, after, 0)?;
     value(&Page { rows, next })
 }
 
-fn value(answer: &impl Serialize) -> Result<Value, Refusal> {
+pub(super) fn value(answer: &impl Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(answer).map_err(|error| Code::Eio.because(error))
 }

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use ixp::engines::EngineId;
+use multistack::neighbour::NextHop;
 
 use crate::{
     Causes,
@@ -19,7 +20,10 @@ use crate::{
         route::{Link, Route},
         socket::Listener as LinkEvents,
     },
-    road::Road,
+    road::{
+        Road,
+        network::{self, Seen, Served},
+    },
     supervise::{Action, Event, Facts, Level, Machine, State},
 };
 
@@ -33,6 +37,8 @@ pub struct Instance {
     pub machines: Vec<Machine>,
     /// Hears that links or addresses changed.
     pub link_events: LinkEvents,
+    /// Hears that routes or neighbours changed.
+    pub way_events: LinkEvents,
     /// Engines that stand still.
     pub stuck: BTreeSet<EngineId>,
     /// NET_RX softirqs on the cores of spinning engines.
@@ -42,7 +48,25 @@ pub struct Instance {
     route: Route,
     start: Instant,
     phase: Phase,
+    network: Freshness,
 }
+
+/// Whether what engines know of the network is what the kernel knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Freshness {
+    state: Fresh,
+    /// When it may be read again: neighbours come and go by the hundred.
+    next: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fresh {
+    Yes,
+    No,
+}
+
+/// How often the network is read at most.
+const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Who hears of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +87,7 @@ impl Instance {
             machines: settings.interfaces.iter().map(|i| Machine::new(i.name())).collect(),
             // Heard before the first look: what changes in between is looked at once more.
             link_events: Route::listen().context("cannot hear of link changes")?,
+            way_events: Route::listen_to_ways().context("cannot hear of route changes")?,
             route: Route::open().context("cannot ask about links")?,
             stuck: BTreeSet::new(),
             softirqs: Softirqs::of(&settings.engine),
@@ -71,6 +96,7 @@ impl Instance {
             road,
             start,
             phase: Phase::Starting,
+            network: Freshness { state: Fresh::No, next: Duration::ZERO },
         })
     }
 
@@ -94,6 +120,7 @@ impl Instance {
             bail!("{}: there is no such interface in this network namespace", machine.name());
         }
         self.take_addresses(&links)?;
+        self.road.reclaim();
         for target in &self.settings.targets {
             if let Err(refusal) = self.road.add_target(target) {
                 bail!("target {} {} {}:{}: {refusal}", target.kind, target.proto, target.addr, target.port);
@@ -106,6 +133,7 @@ impl Instance {
             }
         }
         self.road.take_over()?;
+        self.look_at_network();
         self.phase = Phase::Running;
         Ok(())
     }
@@ -134,7 +162,59 @@ impl Instance {
             let facts = self.facts(at, &links);
             self.on(at, Event::Seen(facts));
         }
+        self.ways_changed();
         self.take_addresses(&links)
+    }
+
+    /// What engines know of the network is old: it is read again soon.
+    pub fn ways_changed(&mut self) {
+        self.network.state = Fresh::No;
+    }
+
+    /// When the network is to be read again, if it is.
+    #[must_use]
+    pub fn network_due(&self) -> Option<Duration> {
+        (self.network.state == Fresh::No).then_some(self.network.next)
+    }
+
+    /// Reads the network if it has changed, and tells the engines.
+    pub fn look_at_network(&mut self) {
+        let now = self.now();
+        if self.network.state == Fresh::Yes || now < self.network.next {
+            return;
+        }
+        // Before it is read: what changes meanwhile is read once more.
+        self.network = Freshness { state: Fresh::Yes, next: now + NETWORK_PAUSE };
+        let read = self.see().and_then(|seen| self.road.set_network(network::facts(&seen)));
+        if let Err(error) = read {
+            tracing::warn!("cannot read the network: {}", Causes(&error));
+            self.network = Freshness { state: Fresh::No, next: now + Duration::from_secs(1) };
+        }
+    }
+
+    fn see(&mut self) -> Result<Seen> {
+        let served = |(number, machine): (usize, &Machine)| {
+            let Some(link) = machine.facts().map(|facts| &facts.link) else { return Served::default() };
+            Served { index: Some(link.index), config: self.road.port_config(number, link.mac), mtu: link.mtu }
+        };
+        Ok(Seen {
+            served: self.machines.iter().enumerate().map(served).collect(),
+            addresses: self.route.addresses()?,
+            entries: self.route.entries()?,
+            neighbours: self.route.neighbours()?,
+        })
+    }
+
+    /// Has the kernel resolve a next hop that packets wait for, unless it was asked a moment ago.
+    pub fn resolve(&mut self, hop: NextHop) {
+        let now = self.now();
+        let machine = self.machines.get(usize::from(hop.link.0));
+        let Some(index) = machine.and_then(Machine::facts).map(|facts| facts.link.index) else { return };
+        if self.road.view().ask(hop, now)
+            && let Err(error) = self.route.resolve(index, hop.addr)
+        {
+            tracing::debug!(%error, addr = %hop.addr, "the kernel does not resolve it");
+        }
     }
 
     fn facts(&mut self, at: usize, links: &[Link]) -> Option<Facts> {

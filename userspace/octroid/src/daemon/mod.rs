@@ -8,30 +8,34 @@
 //! | [`start`] | the order in which an instance comes into being |
 //! | [`instance`] | the road, and what the machines of [`crate::supervise`] ask for, done |
 //! | [`answers`] | what the control operations answer |
+//! | [`sessions`] | which connection has which application's session |
 mod answers;
 pub mod instance;
+pub mod sessions;
 pub mod start;
 
 use std::{collections::BTreeSet, os::fd::AsFd, time::Duration};
 
 use anyhow::{Context, Result};
 use ixp::{clock::Nanos, watchdog::Watchdog};
+use multistack::registry::Reason;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signalfd::SignalFd,
 };
 
-use self::instance::Instance;
+use self::{instance::Instance, sessions::Sessions};
 use crate::{
     Causes,
-    control::listener::{Asked, Listener},
+    control::listener::{Asked, Id, Listener},
     metrics::{
         self,
         endpoint::{Endpoint, Scrape},
         prometheus,
     },
     place::Place,
+    road::Report,
     supervise::{self, Machine},
 };
 
@@ -45,6 +49,7 @@ const STANDSTILL: Duration = Duration::from_secs(3);
 pub struct Daemon {
     instance: Instance,
     control: Listener,
+    sessions: Sessions,
     metrics: Option<Endpoint>,
     signals: SignalFd,
     next_tick: Duration,
@@ -62,8 +67,12 @@ enum Event {
     Hangup,
     /// Links or addresses changed.
     Links,
-    /// An engine lost a port of this interface.
-    PortLost(usize, String),
+    /// Routes or neighbours changed.
+    Ways,
+    /// An engine reports something.
+    Report(Report),
+    /// A client's connection ended.
+    Gone(Id),
     /// A client asked.
     Asked(Asked),
     /// A scraper asked.
@@ -90,7 +99,8 @@ impl Daemon {
         place: Place,
     ) -> Self {
         let next_tick = instance.now();
-        Self { instance, control, metrics, signals, next_tick, watchdog: Watchdog::new(STANDSTILL), place }
+        let (sessions, watchdog) = (Sessions::default(), Watchdog::new(STANDSTILL));
+        Self { instance, control, sessions, metrics, signals, next_tick, watchdog, place }
     }
 
     /// Runs until told to stop, then takes everything down.
@@ -103,6 +113,7 @@ impl Daemon {
                 if self.handle(event) == Next::Stop {
                     return self.stop();
                 }
+                self.tell_news();
             }
         }
     }
@@ -115,6 +126,7 @@ impl Daemon {
             let mut add = |fd| fds.push(PollFd::new(fd, PollFlags::POLLIN));
             add(self.signals.as_fd());
             add(self.instance.link_events.as_fd());
+            add(self.instance.way_events.as_fd());
             add(self.instance.road.engines().event_fd());
             self.metrics.iter().for_each(|endpoint| add(endpoint.as_fd()));
             self.control.waiting(now).for_each(add);
@@ -128,7 +140,11 @@ impl Daemon {
 
     fn timeout(&self, now: Duration) -> PollTimeout {
         let machines = self.instance.machines.iter().filter_map(Machine::due);
-        let due = machines.chain(self.control.due(now)).chain([self.next_tick]).min();
+        let due = machines
+            .chain(self.control.due(now))
+            .chain(self.instance.network_due())
+            .chain([self.next_tick])
+            .min();
         let wait = due.unwrap_or(now).saturating_sub(now);
         // Rounded up: waking a moment too early would mean waking twice.
         PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -145,12 +161,18 @@ impl Daemon {
         if self.instance.link_events.drain().context("link events")? {
             events.push(Event::Links);
         }
-        events.extend(self.instance.road.lost_ports().into_iter().map(|(at, why)| Event::PortLost(at, why)));
+        if self.instance.way_events.drain().context("route events")? {
+            events.push(Event::Ways);
+        }
+        events.extend(self.instance.road.reports().into_iter().map(Event::Report));
         if let Some(endpoint) = &self.metrics {
             events.extend(endpoint.scrapes().map(Event::Scrape));
         }
         let now = self.instance.now();
-        events.extend(self.control.turn(now).into_iter().map(Event::Asked));
+        let turn = self.control.turn(now);
+        // Before requests: what a process that is gone had may be what the next one asks for.
+        events.extend(turn.gone.into_iter().map(Event::Gone));
+        events.extend(turn.asked.into_iter().map(Event::Asked));
         if self.next_tick <= now {
             events.push(Event::Second(now - self.next_tick));
             self.next_tick = now + TICK;
@@ -174,16 +196,49 @@ impl Daemon {
                 self.instance.look_at_queues();
                 self.instance.softirqs.look();
                 self.instance.road.log_programs();
+                let now = self.instance.now();
+                self.instance.road.look_after_stacks(now);
+                self.sessions.keep_waiting(|session| self.instance.road.has_stack(session));
                 self.watch();
             }
-            Event::PortLost(interface, why) => self.instance.on(interface, supervise::Event::PortFailed(why)),
+            Event::Ways => self.instance.ways_changed(),
+            Event::Report(report) => self.reported(report),
+            Event::Gone(connection) => {
+                if let Some(session) = self.sessions.end(connection) {
+                    tracing::info!(%session, "its connection ended");
+                    self.instance.road.close_stack(session);
+                }
+            }
             Event::Asked(asked) => return self.answer(asked),
             Event::Scrape(scrape) => scrape.answer(self.page()),
             Event::Tick => {
-                (0..self.instance.machines.len()).for_each(|at| self.instance.on(at, supervise::Event::Tick))
+                (0..self.instance.machines.len()).for_each(|at| self.instance.on(at, supervise::Event::Tick));
+                self.instance.look_at_network();
             }
         }
         Next::Go
+    }
+
+    fn reported(&mut self, report: Report) {
+        match report {
+            Report::PortLost(interface, why) => {
+                self.instance.on(interface, supervise::Event::PortFailed(why))
+            }
+            Report::Violation(session) => {
+                tracing::warn!(%session, "broke the rules of its rings");
+                self.instance.road.expel_stack(session, Reason::Violation);
+            }
+            Report::Unresolved(hop) => self.instance.resolve(hop),
+        }
+    }
+
+    /// Tells applications what has become of what is theirs.
+    fn tell_news(&mut self) {
+        for event in self.instance.road.stacks().take_news() {
+            if let Some((connection, said)) = self.sessions.address(&event) {
+                self.control.tell(connection, &said);
+            }
+        }
     }
 
     /// Reports that this process itself did nothing. Who else stood still meanwhile cannot be told: the watchdog begins
@@ -220,7 +275,10 @@ impl Daemon {
 
     /// Takes everything down. Clients hear of it by their connections closing, last of all.
     fn stop(self) -> Result<()> {
-        let Self { instance, control, metrics, place, .. } = self;
+        let mut this = self;
+        this.instance.road.end_stacks();
+        this.tell_news();
+        let Self { instance, control, metrics, place, .. } = this;
         drop(metrics);
         let stopped = instance.road.stop();
         if stopped.is_ok() {

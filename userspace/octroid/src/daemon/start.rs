@@ -112,7 +112,7 @@ fn serve(
         Some(bpffs) => Maps::open(bpffs, &settings.instance.as_str().parse()?)?,
         None => Maps::unpinned()?,
     };
-    let road = Road::start(&settings, bpf, pins, place.dir())?;
+    let road = Road::start(&settings, bpf, pins, place.dir(), start.elapsed())?;
     let mut instance = Instance::new(settings, road, start)?;
     match bring_up(&mut instance, place) {
         Ok((control, endpoint)) => Ok((instance, control, endpoint)),

@@ -1,15 +1,20 @@
-//! What the kernel says about network devices: links, addresses, receive queues and offloads.
+//! What the kernel says about the network: links, addresses, routes, neighbours, receive queues and offloads.
 //!
-//! Three small conversations do not pay for a netlink framework: this module knows the two or three messages it needs,
-//! and refuses everything else by ignoring it. It changes one thing only, a device feature, and can put it back.
+//! A few small conversations do not pay for a netlink framework: this module knows the few messages it needs, and refuses
+//! everything else by ignoring it. It changes two things only: a device feature, which it can put back, and that the
+//! kernel knows a neighbour.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`message`] | headers and attributes, read and written |
 //! | [`socket`] | a request and its answers; a stream of events |
 //! | [`route`] | the links and addresses of this network namespace |
+//! | [`fib`] | its routes |
+//! | [`neighbour`] | its neighbours |
 //! | [`ethtool`] | receive queues and offloads of one link |
 pub mod ethtool;
+pub mod fib;
 pub mod message;
+pub mod neighbour;
 pub mod route;
 pub mod socket;

@@ -2,14 +2,12 @@
 //!
 //! No list is kept up to date here by replaying events: a listener says that something changed, and everything is read
 //! again. That costs two dumps and cannot be wrong.
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{io, net::IpAddr};
 
 use nix::{libc, sys::socket::SockProtocol};
 
 use super::{
+    fib,
     message::{Message, find, text, u32_at},
     socket::{Asker, Listener},
 };
@@ -40,7 +38,7 @@ pub struct Address {
 
 /// Asks for links and addresses.
 #[derive(Debug)]
-pub struct Route(Asker);
+pub struct Route(pub(super) Asker);
 
 /// Bytes of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
@@ -62,6 +60,15 @@ impl Route {
     /// The kernel refuses.
     pub fn listen() -> io::Result<Listener> {
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+        Listener::open(SockProtocol::NetlinkRoute, groups.cast_unsigned())
+    }
+
+    /// Hears of every change to routes and neighbours, of which there are many more.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn listen_to_ways() -> io::Result<Listener> {
+        let groups = libc::RTMGRP_NEIGH | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
         Listener::open(SockProtocol::NetlinkRoute, groups.cast_unsigned())
     }
 
@@ -108,17 +115,12 @@ fn address(message: &Message<'_>) -> Option<Address> {
     if message.kind != libc::RTM_NEWADDR {
         return None;
     }
-    let family = i32::from(*message.payload.first()?);
+    let family = *message.payload.first()?;
     let index = u32_at(message.payload, 4)?;
     let attributes = message.payload.get(ADDRESS_HEADER..)?;
     // On a point-to-point link IFA_ADDRESS is the peer's; IFA_LOCAL, where there is one, is always ours.
     let bytes = find(attributes, libc::IFA_LOCAL).or_else(|| find(attributes, libc::IFA_ADDRESS))?;
-    let addr = match family {
-        libc::AF_INET => Ipv4Addr::from(*bytes.first_chunk::<4>()?).into(),
-        libc::AF_INET6 => Ipv6Addr::from(*bytes.first_chunk::<16>()?).into(),
-        _ => return None,
-    };
-    Some(Address { index, addr })
+    Some(Address { index, addr: fib::address(family, bytes)? })
 }
 
 #[cfg(test)]

@@ -9,26 +9,37 @@
 //! | [`offload`] | device features that are switched off meanwhile |
 //! | [`pins`] | what is in bpffs, seen from outside |
 //! | [`ports`] | numbers of ports, and losses that outlive their sockets |
-//! | [`targets`] | the registry's steps, carried out |
+//! | [`targets`] | what the engines answer themselves |
+//! | [`stacks`] | application stacks |
+//! | [`steps`] | the registry's steps, carried out |
+//! | [`network`] | where packets of applications may go |
 //! | [`readings`] | every number there is, read once |
 pub mod interface;
+pub mod network;
 pub mod offload;
 pub mod pins;
 pub mod ports;
 pub mod readings;
+pub mod stacks;
+pub mod steps;
 pub mod targets;
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
-use abi::counter::XdpCounter;
+use abi::{counter::XdpCounter, port::PortConfig};
 use anyhow::{Context, Result};
 use ixp::{
     clock::Monotonic,
-    engines::{Engines, Event},
-    spec::EngineSpec,
+    engines::{Engines, Event as EngineEvent},
+    program::Program,
+    spec::{EngineSpec, Layout},
+    stacks::StackEvent,
     tables::{PortConfigs, Published, Tables},
 };
-use multistack::registry::{Limits, Registry};
+use multistack::{
+    neighbour::{Facts as NetworkFacts, LinkNo, NextHop},
+    registry::{Registry, SessionId},
+};
 use xsk::{
     bpf::{Counters, Instance, Steering},
     socket::XskPort,
@@ -36,9 +47,11 @@ use xsk::{
 
 use self::{
     interface::{Interface, Origin},
+    network::View,
     offload::Offloads,
     pins::Pins,
     ports::Ports,
+    stacks::{Stacks, state::StateFile},
 };
 use crate::{Causes, config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
 
@@ -52,7 +65,9 @@ pub struct Road {
     spec: EngineSpec,
     engines: Engines<XskPort>,
     registry: Registry,
+    stacks: Stacks,
     configs: PortConfigs,
+    view: View,
     interfaces: Vec<Interface>,
     ports: Ports,
     offloads: Offloads,
@@ -60,15 +75,33 @@ pub struct Road {
     pins: Pins,
 }
 
+/// What engines report by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// An interface lost a port, and why.
+    PortLost(usize, String),
+    /// An application broke the rules of its rings.
+    Violation(SessionId),
+    /// Packets wait for this next hop.
+    Unresolved(NextHop),
+}
+
 impl Road {
     /// Starts the engines. Nothing is attached yet.
     ///
     /// # Errors
     /// The engines cannot run as configured, or the kernel refuses.
-    pub fn start(settings: &Settings, bpf: Instance, pins: Pins, dir: &Path) -> Result<Self> {
-        let published = Arc::new(Published::new(Tables::default())?);
+    pub fn start(settings: &Settings, bpf: Instance, pins: Pins, dir: &Path, now: Duration) -> Result<Self> {
+        let file = StateFile::in_dir(dir);
+        let stacks = Stacks::new(settings, file.clone())?;
+        let mut registry = file.restore(now, settings.stack.grace);
+        registry.set_policy(stacks.policy().clone());
+        let tables = Tables { mirror: Arc::clone(registry.mirror()), ..Tables::default() };
+        let published = Arc::new(Published::new(tables)?);
         let clock = Arc::new(Monotonic::start());
-        let program = |_| ixp::stage::builtin_program();
+        // Made beforehand, for an engine's start cannot fail for want of a program.
+        let programs = RefCell::new(programs(&settings.engine).context("an engine's program")?);
+        let program = |_| programs.borrow_mut().pop().unwrap_or_else(ixp::stage::builtin_program);
         let engines = Engines::start(&settings.engine, published, clock, &program)
             .context("engine: cannot start as configured")?;
         let counters = bpf.counters()?;
@@ -79,8 +112,10 @@ impl Road {
             bpf,
             spec: settings.engine.clone(),
             engines,
-            registry: Registry::new(Limits::default()),
+            registry,
+            stacks,
             configs: PortConfigs::default(),
+            view: View::new(u64::from_ne_bytes(stacks::random()?)),
             interfaces: settings.interfaces.iter().cloned().map(Interface::new).collect(),
             ports: Ports::default(),
             offloads: Offloads::open(dir),
@@ -95,15 +130,49 @@ impl Road {
         &self.engines
     }
 
-    /// What engines reported since the last call: which interface lost a port, and why.
-    pub fn lost_ports(&mut self) -> Vec<(usize, String)> {
-        let events: Vec<Event> = self.engines.events().collect();
-        let lost = |event| match event {
-            Event::PortFailed { port, error, .. } => {
-                Some((self.ports.get(port)?.interface, error.to_string()))
+    /// What engines reported since the last call.
+    pub fn reports(&mut self) -> Vec<Report> {
+        let events: Vec<EngineEvent> = self.engines.events().collect();
+        let report = |event| match event {
+            EngineEvent::PortFailed { port, error, .. } => {
+                Some(Report::PortLost(self.ports.get(port)?.interface, error.to_string()))
             }
+            EngineEvent::Stack { event: StackEvent::Violation(session), .. } => {
+                Some(Report::Violation(session))
+            }
+            EngineEvent::Stack { event: StackEvent::Unresolved(hop), .. } => Some(Report::Unresolved(hop)),
         };
-        events.into_iter().filter_map(lost).collect()
+        events.into_iter().filter_map(report).collect()
+    }
+
+    /// What XDP and the engines are told of an interface.
+    #[must_use]
+    pub fn port_config(&self, number: usize, mac: [u8; 6]) -> PortConfig {
+        self.interfaces.get(number).map_or_else(PortConfig::default, |interface| interface.port_config(mac))
+    }
+
+    /// Whether there is such a session.
+    #[must_use]
+    pub fn has_stack(&self, session: SessionId) -> bool {
+        self.registry.session(session).is_some()
+    }
+
+    /// Application stacks.
+    pub fn stacks(&mut self) -> &mut Stacks {
+        &mut self.stacks
+    }
+
+    /// Where packets of applications may go.
+    pub fn view(&mut self) -> &mut View {
+        &mut self.view
+    }
+
+    /// Makes this the network that engines know, if it is another one.
+    ///
+    /// # Errors
+    /// There is more of something than they may know; the old network stays.
+    pub fn set_network(&mut self, facts: NetworkFacts) -> Result<()> {
+        if self.view.take(facts)? { self.publish() } else { Ok(()) }
     }
 
     /// Passes on what the XDP programs have to say, at debug level. They say a thing once a CPU, and of each interface a
@@ -157,6 +226,7 @@ impl Road {
         for queue in 0..facts.queues {
             if let Some(port) = self.ports.number(number, queue) {
                 self.configs.set(port, config);
+                self.configs.on_link(port, LinkNo(number as u16));
             }
         }
         self.publish()?;
@@ -202,7 +272,10 @@ impl Road {
     /// # Errors
     /// There are too many, or the kernel refuses; the old ones stay in force.
     pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<()> {
-        targets::set_addresses(self, addresses)
+        let news = targets::set_addresses(self, addresses)?;
+        self.stacks.tell(news);
+        self.save();
+        Ok(())
     }
 
     /// What an earlier daemon left is this one's from now on; what it served and this one does not is detached.
@@ -211,7 +284,7 @@ impl Road {
     /// bpffs refuses.
     pub fn take_over(&mut self) -> Result<()> {
         self.interfaces.iter_mut().for_each(Interface::take_over);
-        let strangers = self.forget_strangers()?;
+        let strangers = self.reconcile()?;
         let names: Vec<_> = self.interfaces.iter().map(|i| i.settings.name()).collect();
         let others = self.pins.remove_others(&names).context("cannot remove an earlier daemon's pins")?;
         let served: Vec<u32> = self.programs().into_keys().collect();
@@ -271,8 +344,20 @@ impl Road {
 
     /// Publishes the tables in force to every engine.
     fn publish(&self) -> Result<()> {
-        let tables = Tables { mirror: Arc::clone(self.registry.mirror()), ports: self.configs.clone() };
+        let tables = Tables {
+            mirror: Arc::clone(self.registry.mirror()),
+            ports: self.configs.clone(),
+            network: Arc::clone(self.view.network()),
+        };
         let generation = self.engines.publish(tables)?;
         Ok(self.engines.wait_seen(generation)?)
+    }
+}
+
+/// One program for each engine that serves application stacks. Others get one that does not.
+fn programs(spec: &EngineSpec) -> nix::Result<Vec<Box<dyn Program>>> {
+    match spec.layout {
+        Layout::RunToCompletion => spec.cores.iter().map(|_| ixp::stage::stack_program()).collect(),
+        Layout::Pipeline => Ok(Vec::new()),
     }
 }
