@@ -23,8 +23,17 @@ pub const B05_SHRINKABLE: Scale = Scale { run: 20_000, deep: 400_000 };
 /// B7: random fragments for the XDP object, the twin and the oracle.
 pub const B07_FRAMES: Scale = Scale { run: 50_000, deep: 2_000_000 };
 
+/// F1: times that a daemon with applications is killed.
+pub const F01_KILLS: Scale = Scale { run: 5, deep: 100 };
+
+/// F2: applications killed beside another.
+pub const F02_KILLS: Scale = Scale { run: 20, deep: 1000 };
+
 /// F4: rounds of ten replacements of the XDP programs under load, in each mode.
 pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
+
+/// F5: times that a daemon with applications is replaced.
+pub const F05_UPGRADES: Scale = Scale { run: 3, deep: 20 };
 
 /// F11: packets in which no engine may allocate.
 pub const F11_PACKETS: Scale = Scale { run: 100_000, deep: 10_000_000 };

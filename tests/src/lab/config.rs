@@ -26,6 +26,8 @@ pub struct Config {
     pub chunk: u32,
     /// The `[[target]]` tables.
     pub targets: Vec<TargetAdd>,
+    /// Tables that follow all others, as they are.
+    pub more: String,
 }
 
 /// `engine.layout`.
@@ -59,6 +61,7 @@ impl Default for Config {
             frames: 4 * super::WINDOW as u32,
             chunk: 2048,
             targets: Vec::new(),
+            more: String::new(),
         }
     }
 }
@@ -110,6 +113,7 @@ umem = {{ chunk = {chunk}, frames = {frames}, headroom = 16 }}
                 "\n[[target]]\nkind = \"{kind}\"\nproto = \"{proto}\"\naddr = \"{addr}\"\nport = {port}\non_crash = \"{on_crash}\"\n"
             );
         }
+        text += &self.more;
         text
     }
 }

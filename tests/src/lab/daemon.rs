@@ -84,6 +84,18 @@ impl Wrapper {
         Self(outer)
     }
 
+    /// `program`, run inside these words.
+    ///
+    /// # Errors
+    /// The program was not built.
+    pub fn command(&self, name: &str) -> Result<Command> {
+        let program = program::find(name)?;
+        let Some((first, words)) = self.0.split_first() else { return Ok(Command::new(program)) };
+        let mut command = Command::new(first);
+        command.args(words).arg(program);
+        Ok(command)
+    }
+
     /// A shell that first does what `script` says; a failure of that is a failure to start.
     #[must_use]
     pub fn shell(script: &str) -> Self {
@@ -207,15 +219,7 @@ impl Home {
     /// # Errors
     /// The program was not built.
     pub fn command(&self, wrapper: &Wrapper, name: &str, rest: &[&str]) -> Result<Command> {
-        let program = program::find(name)?;
-        let mut command = match wrapper.0.split_first() {
-            Some((first, words)) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = wrapper.command(name)?;
         command.args(["--instance", self.pins.instance()]).args(rest);
         command.env("OCTROI_RUN_DIR", self.run()).stdin(Stdio::null());
         Ok(command)

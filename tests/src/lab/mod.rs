@@ -9,12 +9,14 @@
 //!               ping, os    the kernels' own traffic
 //! the daemon    config      as a user would write it     daemon   started, asked, killed, put down
 //!               served      a pair and a daemon on it    program  where it is
+//! applications  app         processes with stacks of their own
 //! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
 //!               pins        none is left                 device   as it was found
 //! ```
 //!
 //! Nothing here is needed to *clean up*: every type removes what it made when it is dropped, also when a test panics.
 //! Names are unique, so labs run beside each other.
+pub mod app;
 pub mod books;
 pub mod cgroup;
 pub mod command;
@@ -39,6 +41,7 @@ pub mod veth;
 pub mod xsk_tap;
 
 pub use self::{
+    app::{App, Listens},
     books::{Reading, balance, drain, echoed, sunk},
     config::Config,
     daemon::{Daemon, Home, Started, Wrapper},

@@ -9,17 +9,23 @@
 #![deny(unsafe_code)]
 
 mod b09_checksums;
+mod f01_daemon_killed;
+mod f02_application_killed;
 mod f03_leaks;
 mod f07_links;
 mod f10_limits;
+mod f14_privileges;
 mod f15_foreign;
 mod f16_down;
 mod f17_pauses;
+mod mt03_reservation;
+mod mt06_coexistence;
 mod road;
 mod road_layouts;
 mod road_shows;
 mod road_targets;
 mod road_upgrade;
+mod stacks;
 
 use octroi_tests::lab::Need;
 

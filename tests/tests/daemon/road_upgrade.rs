@@ -12,8 +12,8 @@ use crate::NEEDS;
 /// A port whose packets the OS gets while no daemon runs.
 const PASSED: u16 = 4243;
 
-/// Maps that outlive a daemon: steering, counters, and the interface's jumps, sockets and configuration.
-const PINNED_MAPS: usize = 5;
+/// Maps that outlive a daemon: steering, fragments, counters, and the interface's jumps, sockets and configuration.
+const PINNED_MAPS: usize = 6;
 
 /// Frames that come while no daemon runs.
 const ORPHANS: u64 = 100;

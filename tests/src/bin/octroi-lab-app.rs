@@ -1,0 +1,231 @@
+//! An application under test: a stack on Octroi in a process of its own, told what to do line by line.
+//!
+//! It echoes every UDP packet that it receives, as a program that links `client` would. Each line of standard input is
+//! answered by one line: `ok …` or `err CODE detail`. It ends with its standard input, or when it is killed.
+//!
+//! ```text
+//! register PROTO ADDR PORT [drop|pass] [icmp]   ok NUMBER PORT
+//! lend PROTO ADDR PORT BIND                      ok NUMBER PORT      the same with a socket of its own, bound to BIND
+//! release NUMBER                                 ok
+//! send HEX                                       ok                  one IP packet, from the first channel
+//! mute | loud                                    ok                  whether it reads its rings
+//! event                                          ok EVENT            waits for the next one
+//! counters                                       ok NAME=VALUE …     its channels' own, those that are not 0
+//! ```
+#![deny(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, Write as _},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use abi::shm::{counter::ChannelCounter, desc::Form, layout::State};
+use anyhow::{Context as _, Result, bail};
+use client::{
+    control::request::Proto,
+    shm::channel::{Channel, Interest},
+    stack::{Client, Event, IcmpErrors, RegisterError, Reserve, Stack, StackOptions, Tuple, TupleId},
+};
+
+/// How often the daemon is listened to while nobody says anything.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long one look at a channel may sleep.
+const NAP: Duration = Duration::from_millis(20);
+
+/// What the channels' threads share with the one that is told what to do.
+#[derive(Default)]
+struct Shared {
+    mute: AtomicBool,
+    /// Packets to be sent by whoever has a channel.
+    outbox: Mutex<Vec<Vec<u8>>>,
+    counters: Mutex<BTreeMap<(u16, &'static str), u64>>,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let socket = arguments.next().context("which control socket?")?;
+    let slots = arguments.next().map_or(Ok(256), |slots| slots.parse())?;
+    let options = StackOptions { rx_slots: slots, tx_slots: slots, ..StackOptions::named("lab-app") };
+    let mut stack = Client::connect(Path::new(&socket))?.open(&options)?;
+    let shared = Arc::new(Shared::default());
+    serve(&mut stack, &shared);
+    say("ok")?;
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut events = std::collections::VecDeque::new();
+    let mut awaited = 0;
+    loop {
+        match lines.recv_timeout(PAUSE) {
+            Ok(line) if line == "event" => awaited += 1,
+            Ok(line) => say(&answer(&mut stack, &shared, &line)?)?,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        while let Some(event) = stack.poll_event() {
+            if matches!(event, Event::Reconnected(_)) {
+                serve(&mut stack, &shared);
+            }
+            events.push_back(event);
+        }
+        while awaited != 0
+            && let Some(event) = events.pop_front()
+        {
+            awaited -= 1;
+            say(&format!("ok {event:?}"))?;
+        }
+    }
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    Ok(match words.as_slice() {
+        ["register", proto, addr, port, more @ ..] => {
+            let mut tuple = Tuple::new(proto.parse()?, addr.parse()?, port.parse()?);
+            for word in more {
+                match *word {
+                    "icmp" => tuple.icmp = IcmpErrors::Deliver,
+                    on_crash => tuple.on_crash = on_crash.parse()?,
+                }
+            }
+            registered(stack, &tuple, Reserve::Daemon)
+        }
+        ["lend", proto, addr, port, at] => {
+            let tuple = Tuple::new(proto.parse()?, addr.parse()?, port.parse()?);
+            let own = bound(tuple.proto, at.parse()?)?;
+            registered(stack, &tuple, Reserve::Socket(own))
+        }
+        ["release", number] => match stack.release(TupleId(number.parse()?)) {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => refused(&error),
+        },
+        ["send", hex] => {
+            let packet = bytes(hex)?;
+            shared.outbox.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
+            "ok".to_owned()
+        }
+        ["mute"] => {
+            shared.mute.store(true, Ordering::Relaxed);
+            "ok".to_owned()
+        }
+        ["loud"] => {
+            shared.mute.store(false, Ordering::Relaxed);
+            "ok".to_owned()
+        }
+        ["counters"] => {
+            let all = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+            all.iter().for_each(|((_, name), value)| *sums.entry(name).or_default() += value);
+            let shown = sums.iter().filter(|(_, value)| **value != 0);
+            shown.fold("ok".to_owned(), |line, (name, value)| format!("{line} {name}={value}"))
+        }
+        _ => bail!("not a command: {line}"),
+    })
+}
+
+fn registered(stack: &mut Stack, tuple: &Tuple, reserve: Reserve) -> String {
+    match stack.register(tuple, reserve) {
+        Ok(id) => {
+            let port = stack.tuples().find(|(known, _)| *known == id).map_or(0, |(_, it)| it.port);
+            format!("ok {} {port}", id.0)
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &RegisterError) -> String {
+    match error.refusal() {
+        Some(refusal) => format!("err {} {}", refusal.code, refusal.detail),
+        None => format!("err - {error}"),
+    }
+}
+
+fn bound(proto: Proto, at: SocketAddr) -> Result<OwnedFd> {
+    Ok(match proto {
+        Proto::Udp => UdpSocket::bind(at)?.into(),
+        // The standard library has no TCP socket that is bound and does not listen: a listener shows that check.
+        Proto::Tcp => TcpListener::bind(at)?.into(),
+        other => bail!("no socket of {other} here"),
+    })
+}
+
+fn bytes(hex: &str) -> Result<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2).map(str::from_utf8);
+    pairs.map(|pair| Ok(u8::from_str_radix(pair?, 16)?)).collect()
+}
+
+/// Starts a thread for each channel that has none.
+fn serve(stack: &mut Stack, shared: &Arc<Shared>) {
+    for channel in stack.take_channels() {
+        let shared = Arc::clone(shared);
+        thread::spawn(move || echo(channel, &shared));
+    }
+}
+
+fn echo(mut channel: Channel, shared: &Shared) {
+    loop {
+        let Ok(ready) = channel.wait(Interest::Rx, Some(NAP)) else { return };
+        let mut counters = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        for &counter in ChannelCounter::ALL {
+            counters.insert((channel.number(), counter.name()), channel.counter(counter));
+        }
+        drop(counters);
+        let mut packets = if channel.number() == 0 {
+            std::mem::take(&mut *shared.outbox.lock().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Vec::new()
+        };
+        if !shared.mute.load(Ordering::Relaxed) {
+            let burst = channel.rx(64);
+            packets.extend(
+                burst.iter().filter_map(|frame| reply(frame.packet(), frame.l4.checked_sub(frame.l3)?)),
+            );
+        } else {
+            thread::sleep(NAP);
+        }
+        for packet in packets {
+            while !matches!(channel.tx(1).push(&packet, Form::L3), Ok(Some(()))) {
+                let Ok(ready) = channel.wait(Interest::Tx, Some(NAP)) else { return };
+                if ready.session == State::Revoked {
+                    return;
+                }
+            }
+        }
+        if ready.session == State::Revoked {
+            return;
+        }
+    }
+}
+
+/// The packet with both ends exchanged, which leaves every checksum as it is.
+fn reply(packet: &[u8], l4: usize) -> Option<Vec<u8>> {
+    let mut packet = packet.to_vec();
+    let (at, len) = if packet.first()? >> 4 == 4 { (12, 4) } else { (8, 16) };
+    let (first, second) = packet.get_mut(at..at + 2 * len)?.split_at_mut(len);
+    first.swap_with_slice(second);
+    let (first, second) = packet.get_mut(l4..l4 + 4)?.split_at_mut(2);
+    first.swap_with_slice(second);
+    Some(packet)
+}
