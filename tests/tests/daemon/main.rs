@@ -19,6 +19,7 @@ mod f15_foreign;
 mod f16_down;
 mod f17_pauses;
 mod mt03_reservation;
+mod mt04_hostile;
 mod mt06_coexistence;
 mod road;
 mod road_layouts;
