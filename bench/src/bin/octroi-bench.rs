@@ -18,7 +18,7 @@ use octroi_bench::{
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which suite: road, or rates (RFC 9971's searches; 64 bytes and IMIX unless --only names other sizes).
+    /// Which suite: road, stacks, or rates (RFC 9971's searches; 64 bytes and IMIX unless --only names other sizes).
     #[arg(default_value = "road")]
     suite: Suite,
     /// Print one JSON object, the last line of standard output.

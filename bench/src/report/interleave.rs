@@ -81,7 +81,7 @@ impl Pairs {
     /// The spread of the peer's runs.
     #[must_use]
     pub fn peer(&self) -> Option<Spread> {
-        Spread::of(&self.pairs.iter().map(|p| p.1).collect::<Vec<_>>())
+        Spread::of(&self.peer_runs())
     }
 
     /// The spread of the ratios of pairs: above 1, ours is better.
@@ -94,6 +94,12 @@ impl Pairs {
     #[must_use]
     pub fn our_runs(&self) -> Vec<f64> {
         self.pairs.iter().map(|p| p.0).collect()
+    }
+
+    /// The peer's runs, in their order.
+    #[must_use]
+    pub fn peer_runs(&self) -> Vec<f64> {
+        self.pairs.iter().map(|p| p.1).collect()
     }
 
     /// How much more ours was than the peer's, pair by pair.

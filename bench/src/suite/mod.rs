@@ -8,6 +8,7 @@
 //! | [`rates`] | `ndr_veth_*`, `pdr_veth_*`: the highest rates without loss, searched; a suite of its own |
 //! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
+//! | [`mux`] | `mux_64`, `mux_64_stacks`: into the rings of applications; the suite `stacks` |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
 //!
 //! The engine runs on core 0 and the generator on core 1, always; a machine with more cores leaves the rest idle.
@@ -27,6 +28,7 @@ mod echoes;
 mod inner;
 mod latency;
 mod life;
+mod mux;
 mod rates;
 mod stage;
 mod steer;
@@ -37,13 +39,15 @@ mod wire;
 pub enum Suite {
     /// The road: wire, XDP, AF_XDP, microengines.
     Road,
+    /// Applications' stacks.
+    Stacks,
     /// How much the road carries: the searches of RFC 9971.
     Rates,
 }
 
 /// No such suite.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the suites are road and rates")]
+#[error("the suites are road, stacks and rates")]
 pub struct UnknownSuite;
 
 impl FromStr for Suite {
@@ -52,6 +56,7 @@ impl FromStr for Suite {
     fn from_str(text: &str) -> Result<Self, UnknownSuite> {
         match text {
             "road" => Ok(Self::Road),
+            "stacks" => Ok(Self::Stacks),
             "rates" => Ok(Self::Rates),
             _ => Err(UnknownSuite),
         }
@@ -105,6 +110,8 @@ const ROAD: [Group; 6] = [
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 
+const STACKS: [Group; 1] = [(&["mux_64", "mux_64_stacks"], mux::rows)];
+
 impl Suite {
     /// Measures. `say` is told what comes next.
     ///
@@ -113,7 +120,8 @@ impl Suite {
     pub fn run(self, extent: &Extent, say: &dyn Fn(&str)) -> Result<BenchReport> {
         let mut rows = Vec::new();
         match self {
-            Self::Road => road(extent, say, &mut rows)?,
+            Self::Road => groups(&ROAD, extent, say, &mut rows)?,
+            Self::Stacks => groups(&STACKS, extent, say, &mut rows)?,
             Self::Rates => rates::rows(extent, say, &mut rows)?,
         }
         rows.retain(|row| extent.wants(&row.id));
@@ -125,8 +133,8 @@ impl Suite {
     }
 }
 
-fn road(extent: &Extent, say: &dyn Fn(&str), rows: &mut Vec<Row>) -> Result<()> {
-    for (ids, measure) in ROAD {
+fn groups(groups: &[Group], extent: &Extent, say: &dyn Fn(&str), rows: &mut Vec<Row>) -> Result<()> {
+    for (ids, measure) in groups {
         if ids.iter().any(|id| extent.wants(id)) {
             say(&ids.join(", "));
             measure(extent.runs, rows).with_context(|| ids.join(", "))?;

@@ -252,8 +252,8 @@ pub(super) fn steering(pair: &Pair) -> Result<Instance> {
 /// The programs on the served end, and what must live as long as they do.
 #[allow(dead_code, reason = "held for their drop only")]
 enum Programs {
-    Steering(Box<Attached>, Instance),
-    Floor(LabLink, Lab, QueueSockets),
+    Steering(Box<(Attached, Instance)>),
+    Floor(Box<(LabLink, Lab, QueueSockets)>),
 }
 
 impl Programs {
@@ -269,14 +269,14 @@ impl Programs {
                 let attached =
                     instance.attach(&AttachSpec { ifname, ifindex, mode: XdpMode::Native, config })?;
                 attached.xsks()?.set(0, socket)?;
-                Ok(Self::Steering(Box::new(attached), instance))
+                Ok(Self::Steering(Box::new((attached, instance))))
             }
             Before::Floor => {
                 let mut lab = Lab::load()?;
                 let mut sockets = lab.take_floor_sockets()?;
                 sockets.set(0, socket)?;
                 let link = lab.attach(LAB_FLOOR, ifindex, XdpMode::Native)?;
-                Ok(Self::Floor(link, lab, sockets))
+                Ok(Self::Floor(Box::new((link, lab, sockets))))
             }
         }
     }

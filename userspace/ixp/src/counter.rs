@@ -5,10 +5,7 @@
 //! they never see a number go back.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::{
-    counter::{Desc, Role},
-    shm::counter::ChannelCounter,
-};
+use abi::counter::{Desc, Role};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $role:ident;)+) => {
@@ -94,28 +91,6 @@ counters! {
     TxPortGone = "tx_port_gone", Dropped;
 }
 
-impl Counter {
-    /// The counter of an application's packet that was dropped for this reason; `None` if it was not.
-    #[must_use]
-    pub const fn of_drop(reason: ChannelCounter) -> Option<Self> {
-        Some(match reason {
-            ChannelCounter::TxDesc => Self::TxDesc,
-            ChannelCounter::TxMac => Self::TxMac,
-            ChannelCounter::TxVlan => Self::TxVlan,
-            ChannelCounter::TxMalformed => Self::TxMalformed,
-            ChannelCounter::TxFragment => Self::TxFragment,
-            ChannelCounter::TxExtHeader => Self::TxExtHeader,
-            ChannelCounter::TxProtocol => Self::TxProtocol,
-            ChannelCounter::TxNotOwner => Self::TxNotOwner,
-            ChannelCounter::TxDestination => Self::TxDestination,
-            ChannelCounter::TxLocalOs => Self::TxLocalOs,
-            ChannelCounter::TxNoRoute => Self::TxNoRoute,
-            ChannelCounter::TxNoNeighbour => Self::TxNoNeighbour,
-            _ => return None,
-        })
-    }
-}
-
 /// A counter whose role is `Dropped`: the only thing a drop may be counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss(Counter);
@@ -179,15 +154,6 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
-    }
-
-    #[test]
-    fn a_drop_of_an_application_has_the_same_name_here() {
-        for &reason in ChannelCounter::ALL {
-            let drops = reason.role() == Role::Dropped && reason.name().starts_with("tx_");
-            let named = Counter::of_drop(reason).map(|counter| counter.desc().name);
-            assert_eq!(named, drops.then(|| reason.name()));
-        }
     }
 
     #[test]

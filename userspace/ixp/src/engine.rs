@@ -17,7 +17,7 @@ use crate::{
     port::{Port, PortError, PortId, Receive},
     program::{Env, Out, Program, Verdict},
     role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, PortState, Role, Turn},
-    stacks::{Source, StackEvent, Stacks, Wires},
+    stacks::{Source, StackChannel, StackEvent, Stacks, Wires},
     tables::{Generation, PortConfigs, Published, Reader},
     wakeup::PollSet,
 };
@@ -197,6 +197,15 @@ impl<P: Port> RunToCompletion<P> {
         Some(socket.inbox.report())
     }
 
+    /// Serves an application's channel from the next round on.
+    ///
+    /// # Errors
+    /// [`OpenChannelError`].
+    pub fn open_channel(&mut self, channel: StackChannel) -> Result<(), OpenChannelError> {
+        let stacks = self.program.stacks().ok_or(OpenChannelError::NoStage)?;
+        Ok(stacks.open(channel)?)
+    }
+
     /// One round over all ports, at time `now`.
     pub fn turn(&mut self, now: Nanos) -> Turn {
         let mut moved = 0;
@@ -363,10 +372,7 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
             // Whoever asked may have given up waiting; the answer is then nobody's.
             Command::Close(port, answer) => _ = answer.send(self.detach(port)),
             Command::Report(answer) => _ = answer.send(self.reports()),
-            Command::Open(channel, answer) => {
-                let stacks = self.program.stacks().ok_or(OpenChannelError::NoStage);
-                _ = answer.send(stacks.and_then(|stacks| Ok(stacks.open(*channel)?)));
-            }
+            Command::Open(channel, answer) => _ = answer.send(self.open_channel(*channel)),
             Command::Shut(session, answer) => {
                 _ = answer.send(self.program.stacks().is_some_and(|stacks| stacks.close(session)));
             }

@@ -22,8 +22,8 @@
 //! | [`hash`] | a fast hash of fixed-size keys, seeded |
 #![deny(unsafe_code)]
 
-pub mod channel;
 pub mod books;
+pub mod channel;
 pub mod drr;
 pub mod egress;
 pub mod fragment;

@@ -157,7 +157,7 @@ impl<W: Wires> One<'_, '_, W> {
 
     fn drop(&mut self, frame: Frame, reason: ChannelCounter) -> ChannelCounter {
         self.source.wires.recycle(frame);
-        if let Some(counter) = Counter::of_drop(reason) {
+        if let Some(counter) = dropped(reason) {
             self.source.wires.count(counter);
         }
         reason
@@ -168,6 +168,25 @@ impl<W: Wires> One<'_, '_, W> {
             self.events.unresolved(hop);
         }
     }
+}
+
+/// The engine's counter of a packet that was dropped for this reason; `None` if it was not.
+pub(super) const fn dropped(reason: ChannelCounter) -> Option<Counter> {
+    Some(match reason {
+        ChannelCounter::TxDesc => Counter::TxDesc,
+        ChannelCounter::TxMac => Counter::TxMac,
+        ChannelCounter::TxVlan => Counter::TxVlan,
+        ChannelCounter::TxMalformed => Counter::TxMalformed,
+        ChannelCounter::TxFragment => Counter::TxFragment,
+        ChannelCounter::TxExtHeader => Counter::TxExtHeader,
+        ChannelCounter::TxProtocol => Counter::TxProtocol,
+        ChannelCounter::TxNotOwner => Counter::TxNotOwner,
+        ChannelCounter::TxDestination => Counter::TxDestination,
+        ChannelCounter::TxLocalOs => Counter::TxLocalOs,
+        ChannelCounter::TxNoRoute => Counter::TxNoRoute,
+        ChannelCounter::TxNoNeighbour => Counter::TxNoNeighbour,
+        _ => return None,
+    })
 }
 
 /// Makes the frame begin where the judged packet does: `start` to `end` of the buffer whose first `ahead` bytes lie before

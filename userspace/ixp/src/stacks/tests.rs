@@ -66,11 +66,15 @@ impl App {
     }
 
     fn submit(&mut self, packet: &[u8]) {
+        self.submit_as(Form::L3, packet);
+    }
+
+    fn submit_as(&mut self, form: Form, packet: &[u8]) {
         self.tx.look(&self.down, self.down_at.tx_cons()).expect("an honest daemon");
         let slot = self.tx.take().expect("room");
         self.up.copy_in(self.up_at.buffer(slot), packet);
         let at = self.up_at.descriptor(slot);
-        let [first, second] = TxDesc::new(packet.len() as u32, Form::L3).words();
+        let [first, second] = TxDesc::new(packet.len() as u32, form).words();
         self.up.store_u64(at, first);
         self.up.store_u64(at + 8, second);
         let _ = self.tx.publish(&self.up, self.up_at.tx_prod());
@@ -91,22 +95,30 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(Options::new(PORT))
+    }
+
+    fn with(options: Options) -> Self {
         let published = Published::new(Tables::default()).expect("small");
         let program = stack_program().expect("a descriptor");
         let mut engine = RunToCompletion::new(program, &published, Limits::default());
-        let (port, far) = memory_port(Options::new(PORT)).expect("small");
+        let (port, far) = memory_port(options).expect("small");
         engine.attach(port);
         Self { engine, far, published, host: Host::new(), now: 0 }
     }
 
     /// An application with UDP ports of its own.
     fn app(&mut self, ports: &[u16]) -> App {
+        self.app_of(Form::L3, ports)
+    }
+
+    fn app_of(&mut self, form: Form, ports: &[u16]) -> App {
         let nothing = |_: &_| Ok::<(), std::convert::Infallible>(());
         let slots = Slots::new(SLOTS).expect("a power of two");
         let shape = Shape::new(1, slots, slots, SlotSize::new(2048).expect("a slot")).expect("small");
         let caller = Credentials { uid: 0, gids: vec![], pid: 1 };
         let (name, lease) = (Name::new("test").expect("a name"), Lease::new(7));
-        let open = Open { caller, name, shape, form: Form::L3, lease };
+        let open = Open { caller, name, shape, form, lease };
         let session = self.host.registry.open(open).expect("room").carry_out(nothing).expect("cannot fail");
         for &port in ports {
             let want = Want {
@@ -124,7 +136,7 @@ impl Rig {
         let (up, _) = Region::create(Direction::Up, shape.up_size()).expect("memory");
         let channel = Channel::new(down.clone(), up.clone(), &shape, 0).expect("the shape fits");
         let (bell, _theirs) = Doorbell::pair().expect("descriptors");
-        let sender = Sender { session, form: Form::L3, mtu: 1500 };
+        let sender = Sender { session, form, mtu: 1500 };
         let opened = StackChannel { session, channel, bell, sender, weight: Weight::ONE };
         let (answer, opening) = std::sync::mpsc::channel();
         Role::obey(&mut self.engine, Command::Open(Box::new(opened), answer));
@@ -344,4 +356,70 @@ fn a_sleeping_engine_is_rung_and_a_late_packet_keeps_it_awake() {
     assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
     rig.far.collect(8, |_| {});
     rig.turn();
+}
+
+/// What an application must not send: how it differs from what it may, and the counter that this moves.
+#[test]
+fn each_refusal_moves_its_own_counter_and_no_other() {
+    let mut rig = Rig::new();
+    let mut app = rig.app_of(Form::L2, &[5000]);
+    let good = datagram(5000, (CALLER.into(), 4000));
+    let changed = |at: usize, byte: u8| {
+        let mut packet = good.clone();
+        packet[at] = byte;
+        packet
+    };
+    let mut v6 = Packet::to(5000).v6().frame()[14..].to_vec();
+    // Hop-by-hop options come next.
+    v6[6] = 0;
+    let to = |dst: [u8; 4]| datagram(5000, (std::net::Ipv4Addr::from(dst).into(), 4000));
+    let normal = [
+        (good[..19].to_vec(), "tx_desc"),
+        (changed(0, 0x55), "tx_malformed"),
+        (changed(6, 0x20), "tx_fragment"),
+        (v6, "tx_ext_header"),
+        (changed(9, 1), "tx_protocol"),
+        (to([127, 0, 0, 1]), "tx_destination"),
+        (to([203, 0, 113, 1]), "tx_no_route"),
+    ];
+    for (packet, counter) in normal {
+        app.submit(&packet);
+        assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), (counter, 1)]));
+    }
+    let frame = |src: [u8; 6], rest: &[u8]| [&CALLER_MAC[..], &src, rest].concat();
+    let tagged = [&[0x81, 0, 0, 9, 8, 0][..], &good].concat();
+    let ethernet = [
+        (frame([2, 0, 0, 0, 0, 9], &[&[8, 0][..], &good].concat()), "tx_mac"),
+        (frame(config(&[]).mac, &tagged), "tx_vlan"),
+    ];
+    for (packet, counter) in ethernet {
+        app.submit_as(Form::L2, &packet);
+        assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), (counter, 1)]));
+    }
+    app.submit_as(Form::L2, &frame(config(&[]).mac, &[&[8, 0][..], &good].concat()));
+    assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    rig.far.collect(8, |_| {});
+    rig.turn();
+}
+
+#[test]
+fn a_packet_longer_than_a_slot_is_not_cut() {
+    let geometry = crate::frame::Geometry { chunk: 4096, frames: 512 };
+    let mut rig = Rig::with(Options { geometry, ..Options::new(PORT) });
+    let mut app = rig.app(&[5000]);
+    let frame = Packet { payload: vec![7; 3000], ..Packet::to(5000) }.frame();
+    let meta = rig.host.meta(&frame);
+    rig.far.inject(&frame, Some(&meta)).expect("room");
+    assert_eq!(rig.turn(), BTreeMap::from([("rx", 1), ("rx_from_meta", 1), ("rx_too_long", 1)]));
+    assert_eq!(app.receive(), []);
+}
+
+#[test]
+fn a_drop_has_the_same_name_for_the_application_and_the_engine() {
+    use abi::{counter::Role, shm::counter::ChannelCounter};
+    for &reason in ChannelCounter::ALL {
+        let drops = reason.role() == Role::Dropped && reason.name().starts_with("tx_");
+        let named = super::originate::dropped(reason).map(|counter| counter.desc().name);
+        assert_eq!(named, drops.then(|| reason.name()));
+    }
 }
