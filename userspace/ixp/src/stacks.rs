@@ -79,6 +79,12 @@ struct Guest {
     touched: bool,
 }
 
+/// Who sits at a slot.
+#[inline]
+fn seated(guests: &mut [Option<Box<Guest>>], slot: u16) -> Option<&mut Guest> {
+    guests.get_mut(usize::from(slot))?.as_deref_mut()
+}
+
 /// A packet from one session to another, on its way.
 struct Crossing {
     to: Owned,
@@ -163,8 +169,7 @@ impl Stacks {
     }
 
     fn guest(&mut self, session: SessionId) -> Option<&mut Guest> {
-        let guest = self.guests.get_mut(usize::from(session.slot))?.as_deref_mut()?;
-        (guest.session == session).then_some(guest)
+        seated(&mut self.guests, session.slot).filter(|guest| guest.session == session)
     }
 
     /// Copies a packet into its owner's ring; [`Stacks::publish`] shows it.
@@ -178,9 +183,8 @@ impl Stacks {
 
     #[inline]
     fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
-        let slot = owned.session.slot;
         let Self { guests, touched, events, .. } = self;
-        let guest = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut);
+        let guest = seated(guests, owned.session.slot);
         let Some(guest) = guest.filter(|guest| guest.session == owned.session) else {
             return Err(const { Loss::of(Counter::RxStale) });
         };
@@ -208,7 +212,7 @@ impl Stacks {
         let Self { guests, touched, .. } = self;
         let mut fence = None;
         for &slot in touched.iter() {
-            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) {
+            if let Some(guest) = seated(guests, slot) {
                 guest.touched = false;
                 if guest.channel.publish().is_yes() {
                     fence = Some(slot);
@@ -216,10 +220,10 @@ impl Stacks {
             }
         }
         // One fence after all publications and before all looks: it serves everybody.
-        let fence = fence.and_then(|slot| Some(guests.get(usize::from(slot))?.as_deref()?.channel.fence()));
+        let fence = fence.and_then(|slot| Some(seated(guests, slot)?.channel.fence()));
         let Some(fence) = fence else { return touched.clear() };
         for slot in touched.drain(..) {
-            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut)
+            if let Some(guest) = seated(guests, slot)
                 && guest.channel.rings(&fence) == Ring::Bell
             {
                 guest.bell.ring();
@@ -249,29 +253,26 @@ impl Stacks {
     /// all: then nobody was left in the belief.
     pub(crate) fn arm(&mut self) -> bool {
         let Self { guests, present, drr, events, .. } = self;
-        let guest = |slot: u16, guests: &mut [Option<Box<Guest>>], each: &mut dyn FnMut(&mut Guest)| {
-            if let Some(guest) = guests.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) {
-                each(guest);
-            }
-        };
         let mut fence = None;
         for &slot in present.iter() {
-            guest(slot, guests, &mut |guest| guest.channel.arm());
+            if let Some(guest) = seated(guests, slot) {
+                guest.channel.arm();
+                fence = Some(slot);
+            }
         }
-        if let Some(&slot) = present.first() {
-            guest(slot, guests, &mut |guest| fence = Some(guest.channel.fence()));
-        }
+        let fence = fence.and_then(|slot| Some(seated(guests, slot)?.channel.fence()));
         let Some(fence) = fence else { return false };
         let mut waits = false;
         for &slot in present.iter() {
-            guest(slot, guests, &mut |guest| match guest.channel.last_look(&fence) {
+            let Some(guest) = seated(guests, slot) else { continue };
+            match guest.channel.last_look(&fence) {
                 Ok(0) => {}
                 Ok(_) => {
                     waits = true;
                     drr.wake(ChannelNo::new(slot));
                 }
                 Err(_) => events.violation(guest.session),
-            });
+            }
         }
         if waits {
             self.disarm();
@@ -283,7 +284,7 @@ impl Stacks {
     pub(crate) fn disarm(&mut self) {
         let Self { guests, present, drr, bells, .. } = self;
         for &slot in present.iter() {
-            if let Some(guest) = guests.get(usize::from(slot)).and_then(Option::as_deref) {
+            if let Some(guest) = seated(guests, slot) {
                 guest.channel.disarm();
             }
         }
@@ -291,7 +292,7 @@ impl Stacks {
         let count = bells.wait(&mut rung, EpollTimeout::ZERO).unwrap_or(0);
         for event in rung.iter().take(count) {
             let slot = event.data() as u16;
-            if let Some(guest) = guests.get(usize::from(slot)).and_then(Option::as_deref) {
+            if let Some(guest) = seated(guests, slot) {
                 guest.bell.drain();
                 drr.wake(ChannelNo::new(slot));
             }
