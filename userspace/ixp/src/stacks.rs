@@ -77,6 +77,8 @@ struct Guest {
     asked: Asked,
     /// It is in `touched`.
     touched: bool,
+    /// That it broke the rules was reported.
+    over: bool,
 }
 
 /// Who sits at a slot.
@@ -144,7 +146,7 @@ impl Stacks {
         self.bells.add(&bell, edge)?;
         self.drr.add(no, weight).ok_or(Errno::ERANGE)?;
         let asked = Asked::new(CHANNEL_ASKS);
-        *seat = Some(Box::new(Guest { session, channel, bell, sender, asked, touched: false }));
+        *seat = Some(Box::new(Guest { session, channel, bell, sender, asked, touched: false, over: false }));
         self.present.push(slot);
         Ok(())
     }
@@ -196,11 +198,12 @@ impl Stacks {
             class: meta.class,
         };
         guest.touch(touched);
-        guest.channel.deliver(&head, frame).map_err(|refusal| match refusal {
+        let delivered = guest.channel.deliver(&head, frame);
+        delivered.map_err(|refusal| match refusal {
             RxRefusal::RingFull => const { Loss::of(Counter::RxRingFull) },
             RxRefusal::TooLong => const { Loss::of(Counter::RxTooLong) },
             RxRefusal::Violation(_) => {
-                events.violation(owned.session);
+                guest.broke(events);
                 const { Loss::of(Counter::RxStale) }
             }
         })
@@ -271,7 +274,7 @@ impl Stacks {
                     waits = true;
                     drr.wake(ChannelNo::new(slot));
                 }
-                Err(_) => events.violation(guest.session),
+                Err(_) => guest.broke(events),
             }
         }
         if waits {
@@ -320,16 +323,18 @@ impl Guest {
             touched.push(self.session.slot);
         }
     }
+
+    /// Reports once that it broke the rules: until it is closed, every look finds it again.
+    #[cold]
+    fn broke(&mut self, events: &mut Events) {
+        if !self.over {
+            self.over = true;
+            events.violations.push(self.session);
+        }
+    }
 }
 
 impl Events {
-    #[cold]
-    fn violation(&mut self, session: SessionId) {
-        if !self.violations.contains(&session) {
-            self.violations.push(session);
-        }
-    }
-
     #[cold]
     fn unresolved(&mut self, hop: NextHop) {
         if self.hops.len() < HOPS {

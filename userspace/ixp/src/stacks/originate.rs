@@ -49,14 +49,16 @@ pub(super) struct Visiting<'a, 'w, W> {
 
 impl<W: Wires> Rings for Visiting<'_, '_, W> {
     fn look(&mut self, channel: ChannelNo) -> Ring {
-        let guest = self.guests.get_mut(channel.index()).and_then(Option::as_deref_mut);
-        match guest.map(|guest| (guest.session, guest.channel.backlog())) {
-            Some((_, Ok(waiting))) if waiting != 0 => Ring::Filled,
-            Some((session, Err(_))) => {
-                self.events.violation(session);
+        let Some(guest) = self.guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
+            return Ring::Empty;
+        };
+        match guest.channel.backlog() {
+            Ok(0) => Ring::Empty,
+            Ok(_) => Ring::Filled,
+            Err(_) => {
+                guest.broke(self.events);
                 Ring::Empty
             }
-            _ => Ring::Empty,
         }
     }
 
@@ -65,13 +67,13 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
         let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
             return Left::Nothing;
         };
-        let Guest { channel, sender, asked, session, .. } = guest;
+        let Guest { channel, sender, asked, .. } = guest;
         let mut one = One { sender, asked, crossings, events, source, blocked: false };
         let visit = channel.visit(MAX_VISIT, |offer| one.judge(&offer, credit));
         let blocked = one.blocked;
         match visit {
             Err(_) => {
-                events.violation(*session);
+                guest.broke(events);
                 Left::Nothing
             }
             Ok(visit) => {

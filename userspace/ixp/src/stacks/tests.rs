@@ -316,6 +316,7 @@ fn h02_an_index_that_cannot_be_ends_the_session_and_nobody_else() {
     rig.far.collect(8, |_| {});
     good.submit(&datagram(6000, (CALLER.into(), 4000)));
     assert_eq!(rig.turn(), BTreeMap::from([("submitted", 1), ("transmitted", 1)]));
+    assert_eq!(rig.events(), [], "said once, however often it is found");
     rig.far.collect(8, |_| {});
     rig.turn();
 }
