@@ -23,6 +23,8 @@ use abi::shm::layout::{DownChannel, Shape, UpChannel};
 use abi::shm::memory::{Memory, Writable};
 use abi::shm::ring::{self, Consumer, Fenced, Moved, Producer, rx_flags, tx_flags};
 
+use crate::books::{Counts, NO_TUPLE, Pages};
+
 #[cfg(test)]
 mod application;
 #[cfg(test)]
@@ -61,9 +63,13 @@ pub struct Channel<D, U> {
     /// What was published and nobody was rung for yet.
     owed: u32,
     state: Result<(), Violation>,
-    counters: [u64; ChannelCounter::COUNT],
+    number: u16,
+    counters: Counts,
     /// One bit for each counter that the region does not have yet.
     dirty: u64,
+    /// The tuple whose packets are counted now.
+    about: u16,
+    books: Option<Pages<D>>,
 }
 
 /// Why there is no channel.
@@ -90,7 +96,7 @@ pub enum ChannelError {
 /// What the application is told of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RxHead {
-    /// The tuple's number within the session.
+    /// The tuple's number within the session, or [`NO_TUPLE`].
     pub tuple: u16,
     /// Bits of `abi::rxmeta::flag` and `abi::shm::desc::rx_flag`.
     pub flags: u16,
@@ -195,20 +201,34 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             rx_looked: Looked::NotYet,
             owed: 0,
             state: Ok(()),
+            number,
             counters: [0; ChannelCounter::COUNT],
             dirty: 0,
+            about: NO_TUPLE,
+            books: None,
         })
     }
 
-    /// Takes the next Rx slot for a frame of `len` bytes, and starts to fetch where it will lie.
+    /// The same, that counts for each tuple too: in this memory, of which nobody else writes this channel's part.
+    ///
+    /// # Errors
+    /// The memory is smaller than [`books::size`](crate::books::size) of its channels.
+    pub fn with_books(self, memory: D) -> Result<Self, ChannelError> {
+        let given = memory.size();
+        let need = crate::books::size(self.number + 1);
+        let books = Pages::new(memory, self.number).ok_or(ChannelError::TooSmall { given, need })?;
+        Ok(Self { books: Some(books), ..self })
+    }
+
+    /// Takes the next Rx slot for a frame of `len` bytes of `tuple`, and starts to fetch where it will lie.
     ///
     /// # Errors
     /// [`RxRefusal`]; the packet is dropped then, and has cost no copy.
     #[inline]
-    pub fn reserve(&mut self, len: usize) -> Result<Reserved, RxRefusal> {
+    pub fn reserve(&mut self, tuple: u16, len: usize) -> Result<Reserved, RxRefusal> {
         self.state?;
         if self.slot_size < len {
-            self.count(ChannelCounter::RxTooLong);
+            self.count_for(tuple, ChannelCounter::RxTooLong);
             return Err(RxRefusal::TooLong);
         }
         if self.rx.room_known() == 0 && self.rx_looked == Looked::NotYet {
@@ -218,7 +238,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             }
         }
         let Some(slot) = self.rx.take() else {
-            self.count(ChannelCounter::RxRingFull);
+            self.count_for(tuple, ChannelCounter::RxRingFull);
             return Err(RxRefusal::RingFull);
         };
         self.down.prefetch(self.down_at.descriptor(slot));
@@ -246,7 +266,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         let at = self.down_at.descriptor(slot);
         self.down.store_u64(at, first);
         self.down.store_u64(at + 8, second);
-        self.count(ChannelCounter::RxDelivered);
+        self.count_for(head.tuple, ChannelCounter::RxDelivered);
     }
 
     /// [`Channel::reserve`] and [`Channel::fill`] in one, for a packet that comes alone.
@@ -255,14 +275,14 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     /// [`RxRefusal`].
     #[inline]
     pub fn deliver(&mut self, head: &RxHead, frame: &[u8]) -> Result<(), RxRefusal> {
-        let reserved = self.reserve(frame.len())?;
+        let reserved = self.reserve(head.tuple, frame.len())?;
         self.fill(reserved, head, frame);
         Ok(())
     }
 
     /// Offers at most `limit` and at most [`MAX_VISIT`] packets to `sink`, in order, until it lets one stay.
     ///
-    /// What is taken counts as `tx_read` and under the counter that the sink names.
+    /// What is taken counts as `tx_read` and under the counter that the sink names, for the tuple that it names.
     ///
     /// # Errors
     /// [`Violation`]: the session must be revoked. Nothing was offered then.
@@ -282,11 +302,12 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             let (descs, lanes) = self.read_descriptors(wanted - taken);
             for &desc in &descs[..lanes] {
                 let at = self.up_at.buffer(self.tx.peek(0));
-                let Outcome::Taken(counter) = sink(Offer::new(&self.up, at, self.slot_size, desc)) else {
+                let Outcome::Taken(counter, tuple) = sink(Offer::new(&self.up, at, self.slot_size, desc))
+                else {
                     return Ok(Visit { taken, left: waiting - taken });
                 };
-                self.count(ChannelCounter::TxRead);
-                self.count(counter);
+                self.count_for(tuple, ChannelCounter::TxRead);
+                self.count_for(tuple, counter);
                 self.tx.take(1);
                 taken += 1;
             }
@@ -320,6 +341,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         if tx.is_yes() {
             self.owed |= rx_flags::WAKE_ON_TX_SPACE;
         }
+        self.settle();
         while self.dirty != 0 {
             let index = self.dirty.trailing_zeros() as usize;
             self.dirty &= self.dirty - 1;
@@ -381,11 +403,23 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         self.tx.look(&self.up, self.up_at.tx_prod()).map_err(|violation| self.over(violation))
     }
 
-    /// Adds one to a counter; the region has it after the next [`Channel::publish`].
+    /// Adds one to a counter, for a packet of `tuple`; region and books have it after the next [`Channel::publish`].
     #[inline(always)]
-    pub fn count(&mut self, which: ChannelCounter) {
+    pub fn count_for(&mut self, tuple: u16, which: ChannelCounter) {
+        if tuple != self.about {
+            self.settle();
+            self.about = tuple;
+        }
         self.counters[which.index()] += 1;
         self.dirty |= 1 << which.index();
+    }
+
+    /// Enters into the books what was counted for one tuple.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some(books) = &mut self.books {
+            books.settle(self.about, &self.counters, self.dirty);
+        }
     }
 
     /// A counter's value.
@@ -398,7 +432,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     #[cold]
     fn over(&mut self, violation: Violation) -> Violation {
         self.state = Err(violation);
-        self.count(ChannelCounter::Violation);
+        self.count_for(NO_TUPLE, ChannelCounter::Violation);
         violation
     }
 }

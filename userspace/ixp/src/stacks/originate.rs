@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use abi::shm::{counter::ChannelCounter, desc::Form};
 use multistack::{
+    books::NO_TUPLE,
     channel::{MAX_VISIT, Offer, Outcome},
     drr::{ChannelNo, Credit, Left, Ring, Rings},
     egress::{self, Admitted, ROOM, Sender, Verdict, World},
@@ -116,15 +117,14 @@ impl<W: Wires> One<'_, '_, W> {
             return Outcome::Stay;
         }
         self.source.wires.count(Counter::Submitted);
-        let counter = match egress::admit(offer.desc(), self.sender, self.source.world.network) {
+        match egress::admit(offer.desc(), self.sender, self.source.world.network) {
             Ok(admitted) => self.send(offer, admitted, frame),
-            Err(counter) => self.drop(frame, counter),
-        };
-        Outcome::Taken(counter)
+            Err(counter) => self.drop(frame, counter, None),
+        }
     }
 
     /// Copies the packet and carries it to its end.
-    fn send(&mut self, offer: &Offer<'_, Region>, admitted: Admitted, mut frame: Frame) -> ChannelCounter {
+    fn send(&mut self, offer: &Offer<'_, Region>, admitted: Admitted, mut frame: Frame) -> Outcome {
         // The packet is put where its frame will begin at the frame's own beginning: it can be sent where it lies.
         let ahead = match admitted.form {
             Form::L3 => ROOM - self.source.header.min(ROOM),
@@ -133,36 +133,36 @@ impl<W: Wires> One<'_, '_, W> {
         let room = admitted.room();
         let fits = frame.set_len(room - ahead + admitted.len).is_ok();
         let Some(buffer) = frame.with_room_mut(ahead).filter(|_| fits) else {
-            return self.drop(frame, ChannelCounter::TxDesc);
+            return self.drop(frame, ChannelCounter::TxDesc, None);
         };
         if buffer.get_mut(room..).and_then(|packet| offer.copy_to(packet)).is_none() {
-            return self.drop(frame, ChannelCounter::TxDesc);
+            return self.drop(frame, ChannelCounter::TxDesc, None);
         }
         match egress::check(buffer, admitted.form, self.sender, self.source.world) {
             Verdict::Send(sent) => {
                 self.ask(sent.ageing);
                 settle(&mut frame, ahead, sent.start, sent.end);
                 self.source.wires.send(sent.link, frame);
-                ChannelCounter::TxSent
+                Outcome::Taken(ChannelCounter::TxSent, sent.tuple)
             }
             Verdict::Hairpin(pin) => {
                 settle(&mut frame, ahead, pin.start, pin.end);
                 self.crossings.push(Crossing { to: pin.to, meta: pin.meta, frame });
-                ChannelCounter::TxHairpin
+                Outcome::Taken(ChannelCounter::TxHairpin, pin.tuple)
             }
             Verdict::Drop(refused) => {
                 self.ask(refused.unresolved);
-                self.drop(frame, refused.counter)
+                self.drop(frame, refused.counter, refused.tuple)
             }
         }
     }
 
-    fn drop(&mut self, frame: Frame, reason: ChannelCounter) -> ChannelCounter {
+    fn drop(&mut self, frame: Frame, reason: ChannelCounter, tuple: Option<u16>) -> Outcome {
         self.source.wires.recycle(frame);
         if let Some(counter) = dropped(reason) {
             self.source.wires.count(counter);
         }
-        reason
+        Outcome::Taken(reason, tuple.unwrap_or(NO_TUPLE))
     }
 
     fn ask(&mut self, hop: Option<NextHop>) {

@@ -131,7 +131,7 @@ fn no_worker_sleeps_through_a_packet() {
             let mut copy = [0; 20];
             let visit = channel.visit(1, |offer| {
                 offer.copy_to(&mut copy).expect("room");
-                Outcome::Taken(ChannelCounter::TxSent)
+                Outcome::Taken(ChannelCounter::TxSent, 1)
             });
             assert_eq!((visit, copy), (Ok(Visit { taken: 1, left: 0 }), PACKET), "whole, once it is seen");
         }

@@ -18,8 +18,9 @@ pub struct Offer<'a, U> {
 /// What became of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done with, for good or bad, as this counter says.
-    Taken(ChannelCounter),
+    /// It is done with, for good or bad, as this counter says: a packet of this tuple, or of
+    /// [`NO_TUPLE`](crate::books::NO_TUPLE).
+    Taken(ChannelCounter, u16),
     /// It stays in the ring, and the visit ends: no frame, no Tx slot or no credit.
     Stay,
 }

@@ -15,6 +15,7 @@ use zerocopy::FromBytes;
 
 use super::application::Application;
 use super::*;
+use crate::books;
 
 type Words = Box<[AtomicU32]>;
 
@@ -67,9 +68,11 @@ fn take_all(
 ) -> Result<Visit, Violation> {
     channel.visit(limit, |offer| {
         let mut frame = vec![0; 4096];
-        let Some(copy) = offer.copy_to(&mut frame) else { return Outcome::Taken(ChannelCounter::TxDesc) };
+        let Some(copy) = offer.copy_to(&mut frame) else {
+            return Outcome::Taken(ChannelCounter::TxDesc, NO_TUPLE);
+        };
         into.push(copy.to_vec());
-        Outcome::Taken(TxSent)
+        Outcome::Taken(TxSent, 1)
     })
 }
 
@@ -152,7 +155,7 @@ fn a_visit_takes_in_order_until_the_sink_lets_one_stay() {
         assert!(offer.copy_to(&mut [0; 19]).is_none(), "a frame too short is left alone");
         let mut frame = [0; 64];
         seen.push(offer.copy_to(&mut frame).unwrap().to_vec());
-        Outcome::Taken(if seen.len() == 1 { TxNotOwner } else { TxSent })
+        Outcome::Taken(if seen.len() == 1 { TxNotOwner } else { TxSent }, 1)
     });
     assert_eq!(visit, Ok(Visit { taken: 11, left: 9 }));
     let mut rest = Vec::new();
@@ -218,7 +221,7 @@ fn h01_a_word_that_changes_during_a_visit_is_not_read_again() {
     let visit = channel.visit(64, |_| {
         offered += 1;
         regions.1[app.up_at.tx_prod() / 4].store(u32::MAX, Ordering::Relaxed);
-        Outcome::Taken(TxSent)
+        Outcome::Taken(TxSent, 1)
     });
     assert_eq!((visit, offered), (Ok(Visit { taken: 3, left: 0 }), 3));
 }
@@ -232,7 +235,7 @@ fn h03_a_descriptor_that_changes_after_it_was_judged_is_used_as_judged() {
     let visit = channel.visit(64, |offer| {
         regions.1[at / 4].store(u32::MAX, Ordering::Relaxed);
         assert_eq!(offer.copy_to(&mut [0; 2048]).unwrap().len(), 60);
-        Outcome::Taken(TxSent)
+        Outcome::Taken(TxSent, 1)
     });
     assert_eq!(visit, Ok(Visit { taken: 1, left: 0 }));
 }
@@ -248,7 +251,7 @@ fn h04_what_was_copied_is_out_of_the_applications_reach() {
         let copy = offer.copy_to(&mut frame).unwrap();
         regions.1[at / 4].store(u32::MAX, Ordering::Relaxed);
         assert_eq!(copy, packet(1, 60));
-        Outcome::Taken(TxSent)
+        Outcome::Taken(TxSent, 1)
     });
     assert_eq!(visit, Ok(Visit { taken: 1, left: 0 }));
 }
@@ -262,8 +265,41 @@ fn h05_sixty_four_a_visit_whatever_is_asked() {
     let mut channel = Channel::new(&*down, &*up, &shape, 0).unwrap();
     up[shape.up(0).unwrap().tx_prod() / 4].store(256, Ordering::Relaxed);
     // Descriptors of zeros: all wrong, all charged.
-    let visit = channel.visit(u32::MAX, |_| Outcome::Taken(ChannelCounter::TxDesc));
+    let visit = channel.visit(u32::MAX, |_| Outcome::Taken(ChannelCounter::TxDesc, NO_TUPLE));
     assert_eq!(visit, Ok(Visit { taken: MAX_VISIT, left: 256 - MAX_VISIT }));
+}
+
+#[test]
+fn every_packet_is_counted_for_its_tuple_and_for_its_session() {
+    let regions = regions();
+    let pages: Words = (0..books::size(2) / 4).map(|_| AtomicU32::new(0)).collect();
+    let (channel, mut app) = ends(&regions, 0);
+    let mut channel = channel.with_books(&*pages).unwrap();
+    let book = |tuple| books::book_of(&*pages, 1, tuple);
+    for tuple in [4, 4, 5, 4, NO_TUPLE] {
+        channel.deliver(&RxHead::of(tuple), &[0; 60]).unwrap();
+    }
+    assert_eq!(channel.deliver(&RxHead::of(5), &[0; 2049]), Err(RxRefusal::TooLong));
+    assert_eq!(book(5).get(RxTooLong), 0, "a burst is entered when it is published, or another's comes");
+    let _ = channel.publish();
+    assert_eq!([4, 5].map(|tuple| book(tuple).get(RxDelivered)), [3, 1]);
+    assert_eq!([4, 5].map(|tuple| book(tuple).get(RxTooLong)), [0, 1]);
+    assert_eq!(channel.counter(RxDelivered), 5);
+    for _ in 0..3 {
+        app.send(&[0; 60]).unwrap();
+    }
+    let mut ends = [(TxSent, 4), (TxNotOwner, NO_TUPLE), (TxSent, 5)].into_iter();
+    let visit = channel.visit(64, |_| ends.next().map_or(Outcome::Stay, |(end, of)| Outcome::Taken(end, of)));
+    assert_eq!(visit, Ok(Visit { taken: 3, left: 0 }));
+    let _ = channel.publish();
+    for tuple in [4, 5] {
+        assert_eq!((book(tuple).get(TxRead), book(tuple).get(TxSent)), (1, 1));
+        book(tuple).balance().unwrap();
+    }
+    assert_eq!((channel.counter(TxRead), channel.counter(TxNotOwner)), (3, 1));
+    let (given, need) = (books::size(1), books::size(2));
+    let small = Channel::new(&*regions.0, &*regions.1, &shape(), 1).unwrap().with_books(&pages[..given / 4]);
+    assert_eq!(small.unwrap_err(), ChannelError::TooSmall { given, need });
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::Hold;
 use super::{OnCrash, State};
+use crate::books::NO_TUPLE;
 use crate::drr::Weight;
 use crate::policy::Credentials;
 use crate::refusal::Refusal;
@@ -234,14 +235,16 @@ impl Session {
     /// A number for one more tuple, or none when the session has [`SESSION_TUPLES`].
     ///
     /// No two of its tuples have the same number modulo [`SESSION_TUPLES`], so that this is an index for whoever
-    /// keeps something for each.
+    /// keeps something for each. None has [`NO_TUPLE`].
     pub(super) fn free_number(&self) -> Option<u16> {
         let rows = SESSION_TUPLES as u16;
         let taken = |number: u16| {
             let laps = (number % rows..=u16::MAX).step_by(SESSION_TUPLES);
             laps.into_iter().any(|same_row| self.tuples.contains_key(&same_row))
         };
-        (0..rows).map(|n| self.next_tuple.wrapping_add(n)).find(|&number| !taken(number))
+        (0..rows)
+            .map(|n| self.next_tuple.wrapping_add(n))
+            .find(|&number| number != NO_TUPLE && !taken(number))
     }
 }
 
