@@ -1,6 +1,6 @@
 //! The library that programs link to talk to `octroid`: its control protocol, and network stacks of their own.
 //!
-//! It refuses to decide anything: policy, limits and ownership are the daemon's. Of Octroi it knows `abi` alone.
+//! It refuses to decide anything: policy, limits and ownership are the daemon's. Of Octroi it knows `abi` and `region` alone.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -2,7 +2,11 @@
 //!
 //! It carries IP packets and no Ethernet (`Medium::Ip`): the OS answers ARP and neighbour discovery, and the daemon
 //! knows the next hops. It refuses to lose what it has no room for: while the Tx ring is full, nothing is received.
-use std::{io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
 
 use abi::shm::{desc::Form, layout::State};
 use smoltcp::{
@@ -43,9 +47,30 @@ impl OctroiDevice {
     /// # Errors
     /// As [`Channel::wait`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
-        // With a full Tx ring nothing is received, so a received packet is no reason to wake.
-        let what = if self.channel.ready().tx == 0 { Interest::Tx } else { Interest::Rx };
+        let what = self.interest();
         self.channel.wait(what, timeout)
+    }
+
+    /// What there is now.
+    pub fn ready(&mut self) -> Ready {
+        self.channel.ready()
+    }
+
+    /// For those who poll the bell themselves: asks to be rung as [`OctroiDevice::wait`] would, and returns what there
+    /// is already.
+    pub fn arm(&mut self) -> Ready {
+        let what = self.interest();
+        self.channel.arm(what)
+    }
+
+    /// For those who poll the bell themselves: takes out what was rung. Drain, then look.
+    pub fn drain(&self) {
+        self.channel.drain();
+    }
+
+    /// With a full Tx ring nothing is received, so a received packet is no reason to wake then.
+    fn interest(&mut self) -> Interest {
+        if self.channel.ready().tx == 0 { Interest::Tx } else { Interest::Rx }
     }
 
     /// How the session is.
@@ -58,6 +83,13 @@ impl OctroiDevice {
     #[must_use]
     pub fn into_channel(self) -> Channel {
         self.channel
+    }
+}
+
+/// The bell.
+impl AsFd for OctroiDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 }
 

@@ -35,9 +35,7 @@ mod outbox;
 pub mod panel;
 mod pipeline;
 pub mod port;
-pub mod prefetch;
 pub mod program;
-pub mod region;
 pub mod ring;
 mod role;
 pub mod spec;
@@ -48,3 +46,6 @@ pub mod tables;
 mod wakeup;
 pub mod watchdog;
 mod worker;
+
+/// The memory that [`stacks`] takes.
+pub use ::region;

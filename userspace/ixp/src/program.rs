@@ -15,13 +15,14 @@
 //! A program refuses to know where packets come from or go to: it returns one [`Verdict`] for each.
 use std::os::fd::BorrowedFd;
 
+use region::prefetch;
+
 use crate::{
     clock::Nanos,
     counter::{Counter, Loss},
     frame::Frame,
     ledger::Ledger,
     port::PortId,
-    prefetch,
     stacks::Stacks,
     tables::Snapshot,
 };

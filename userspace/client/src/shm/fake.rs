@@ -12,23 +12,16 @@ use std::{
     thread::JoinHandle,
 };
 
+use ::region::{Direction, Region};
 use abi::shm::{
     desc::{RxDesc, TxDesc},
     layout::{DownHeader, STATE, Session, Shape, SlotSize, Slots, State, feature},
     memory::{Memory, Writable},
     ring::{self, Consumer, Fenced, Producer, rx_flags, tx_flags},
 };
-use nix::{
-    fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        mman::ProtFlags,
-        socket::{
-            AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, listen, recv, send, socket,
-            socketpair,
-        },
-    },
-    unistd::ftruncate,
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, listen, recv, send, socket,
+    socketpair,
 };
 use serde_json::Value;
 use zerocopy::IntoBytes;
@@ -48,9 +41,6 @@ use crate::control::{
 pub(crate) const MTU: u32 = 1500;
 pub(crate) const LEASE: Lease = Lease::from_bits(0x0C78_0100);
 
-const SHRINK_GROW_SEAL: SealFlag =
-    SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
-
 /// One session as its daemon has it.
 #[derive(Debug)]
 pub(crate) struct FakeSession {
@@ -62,33 +52,13 @@ pub(crate) struct FakeSession {
     tx: Vec<Consumer>,
 }
 
-/// Makes a memfd of `size` bytes without seals.
-pub(crate) fn memfd(size: usize) -> OwnedFd {
-    let fd = memfd_create("fake", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
-    ftruncate(&fd, i64::try_from(size).unwrap()).unwrap();
-    fd
-}
-
-/// Makes a memfd of `size` bytes, mapped writable, with these seals set afterwards.
-pub(crate) fn memory(size: usize, seals: SealFlag) -> (Up, OwnedFd) {
-    let fd = memfd(size);
-    let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let region = Up::map(&fd, SealFlag::empty(), writable).unwrap();
-    seal(&fd, seals);
-    (region, fd)
-}
-
-pub(crate) fn seal(fd: &OwnedFd, seals: SealFlag) {
-    fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).unwrap();
-}
-
 impl FakeSession {
     /// A session of `channels` channels with rings of 64 slots, and the descriptors for the application.
     pub(crate) fn new(channels: u16, features: u32) -> (Self, Vec<OwnedFd>) {
         let slots = Slots::new(64).unwrap();
         let shape = Shape::new(channels, slots, slots, SlotSize::new(2048).unwrap()).unwrap();
-        let (down, down_fd) = memory(shape.down_size(), SHRINK_GROW_SEAL | SealFlag::F_SEAL_FUTURE_WRITE);
-        let (up, up_fd) = memory(shape.up_size(), SHRINK_GROW_SEAL);
+        let (down, down_fd) = Region::create(Direction::Down, shape.down_size()).unwrap();
+        let (up, up_fd) = Region::create(Direction::Up, shape.up_size()).unwrap();
         let session = Session { slot: 3, generation: 9, mtu: MTU, features };
         down.copy_in(0, DownHeader::new(&shape, session).as_bytes());
         let mut fds = vec![down_fd, up_fd];

@@ -5,19 +5,19 @@ use std::{
     time::Duration,
 };
 
+use ::region::{Direction, Region};
 use abi::shm::{
     counter::ChannelCounter,
     desc::{Form, RxDesc, TxDesc},
     layout::{HeaderError, PAGE, State, UP_MAGIC},
     memory::Writable,
 };
-use nix::fcntl::SealFlag;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
 use super::{
     channel::{Channel, Interest, Ready},
-    fake::{FakeSession, SLEEPS, memfd, memory, seal},
+    fake::{FakeSession, SLEEPS},
     region::{RegionError, Regions},
     rx::RxFrame,
     tx::TooLong,
@@ -264,24 +264,19 @@ fn channels_are_apart() {
 
 #[test]
 fn a_region_that_is_not_as_promised_is_refused() {
-    let all = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    let down_seals = all | SealFlag::F_SEAL_FUTURE_WRITE;
     let (_session, fds) = FakeSession::new(1, 0);
     let [down, up, ..] = &fds[..] else { panic!("two regions") };
     Regions::map(down, up).unwrap();
-    for seals in [SealFlag::empty(), all, down_seals - SealFlag::F_SEAL_SHRINK] {
-        let (_, loose) = memory(PAGE, seals);
-        let error = Regions::map(&loose, up).unwrap_err();
-        assert!(matches!(error, RegionError::Seals { .. }), "{error}");
-    }
-    let (_, loose) = memory(PAGE, all - SealFlag::F_SEAL_SHRINK);
-    assert!(matches!(Regions::map(down, &loose).unwrap_err(), RegionError::Seals { .. }));
-    let short = memfd(PAGE - 1);
-    seal(&short, down_seals);
-    assert!(matches!(Regions::map(&short, up).unwrap_err(), RegionError::Size { given: 4095, need: PAGE }));
-    let (_, short) = memory(PAGE, all);
-    assert!(matches!(Regions::map(down, &short).unwrap_err(), RegionError::Size { given: PAGE, .. }));
-    let (other, other_fd) = memory(PAGE, down_seals);
+    let error = Regions::map(up, up).unwrap_err();
+    assert!(matches!(error, RegionError::Region(::region::RegionError::Seals { .. })), "{error}");
+    let made = |direction, size| Region::create(direction, size).unwrap();
+    let (_, short) = made(Direction::Down, PAGE - 1);
+    let error = Regions::map(&short, up).unwrap_err();
+    assert!(matches!(error, RegionError::TooSmall { given: 4095, need: PAGE }), "{error}");
+    let (_, short) = made(Direction::Up, PAGE);
+    let error = Regions::map(down, &short).unwrap_err();
+    assert!(matches!(error, RegionError::TooSmall { given: PAGE, .. }), "{error}");
+    let (other, other_fd) = made(Direction::Down, PAGE);
     other.store_u32(0, UP_MAGIC, Ordering::Release);
     let error = Regions::map(&other_fd, up).unwrap_err();
     assert!(matches!(error, RegionError::Header(HeaderError::Magic { given: UP_MAGIC })), "{error}");

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use abi::rxmeta::RxMeta;
+use region::prefetch;
 
 use super::{Outlet, flow};
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
     frame::Frame,
     panel::Panel,
     port::{Port, PortError, PortId, Receive},
-    prefetch,
     ring::Consumer,
     role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, Role, Turn},
     tables::{Generation, Reader},

@@ -1,24 +1,38 @@
 //! Regions as the application sees them: what the seals forbid, and what a hole is.
+#![allow(
+    unsafe_code,
+    reason = "an application may try what no safe function offers: a second mapping, more rights"
+)]
 use std::{
     fs::File,
-    os::{fd::AsFd, unix::fs::FileExt},
+    num::NonZeroUsize,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    sync::atomic::Ordering,
 };
 
+use abi::shm::memory::{Memory, Writable};
 use nix::{
-    fcntl::{FallocateFlags, fallocate},
-    unistd::dup,
+    fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl},
+    libc::off_t,
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        mman::{MapFlags, ProtFlags, mmap, mprotect, munmap},
+    },
+    unistd::{dup, ftruncate},
 };
 
 use super::*;
 
 const SIZE: usize = 16 * 4096;
 
-/// An application's attempt to map the region.
-fn map(fd: &OwnedFd, protection: ProtFlags) -> Result<Mapping, Errno> {
+/// What an application does with a descriptor and no library of ours.
+fn map(fd: &OwnedFd, protection: ProtFlags) -> Result<std::ptr::NonNull<std::ffi::c_void>, Errno> {
     let length = NonZeroUsize::new(SIZE).expect("not zero");
     // SAFETY: no address is asked for, so nothing that is mapped is replaced.
-    let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, 0) }?.cast();
-    Ok(Mapping { base, size: SIZE })
+    unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, 0) }
 }
 
 #[test]
@@ -36,6 +50,9 @@ fn words_and_bytes_go_through_to_the_file_and_back() {
     assert_eq!(&bytes, b"Octroi");
     assert_eq!((region.load_u32(128, Ordering::Acquire), region.load_u64(136)), (0x0102_0304, 77));
     assert_eq!(region.clone().load_u64(136), 77);
+    let theirs = Region::up(&file.into()).expect("the other end");
+    theirs.store_u32(132, 5, Ordering::Relaxed);
+    assert_eq!((region.load_u32(132, Ordering::Relaxed), Memory::size(&theirs)), (5, SIZE));
     assert_eq!(Memory::size(&region), SIZE);
 }
 
@@ -47,8 +64,10 @@ fn h08_down_cannot_be_made_writable() {
     assert_eq!(map(&fd, writable).err(), Some(Errno::EPERM));
     let theirs = map(&fd, ProtFlags::PROT_READ).expect("it may be read");
     // SAFETY: the mapping was just made, and this changes its protection only, if at all.
-    let made = unsafe { nix::sys::mman::mprotect(theirs.base.cast(), SIZE, writable) };
+    let made = unsafe { mprotect(theirs, SIZE, writable) };
     assert_eq!(made, Err(Errno::EACCES));
+    // SAFETY: it was just made, and nothing points into it.
+    unsafe { munmap(theirs, SIZE) }.expect("it is mapped");
     let file = File::from(dup(fd.as_fd()).expect("a descriptor"));
     assert_eq!(file.write_at(b"x", 0).expect_err("sealed").raw_os_error(), Some(nix::libc::EPERM));
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
@@ -85,6 +104,26 @@ fn nobody_adds_a_seal_to_what_is_sealed() {
     let outcome = fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_FUTURE_WRITE));
     assert_eq!(outcome, Err(Errno::EPERM), "an application cannot lock itself, or us, out");
     region.store_u32(0, 1, Ordering::Relaxed);
+}
+
+#[test]
+fn what_comes_without_its_seals_is_not_mapped() {
+    let all = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    let sealed = |seals| {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let fd = memfd_create("loose", flags).expect("a file");
+        ftruncate(&fd, SIZE as off_t).expect("memory");
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).expect("seals");
+        fd
+    };
+    for seals in [SealFlag::empty(), all, all - SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_FUTURE_WRITE] {
+        let error = Region::down(&sealed(seals)).expect_err("anybody may write it");
+        assert!(matches!(error, RegionError::Seals { .. }), "{error}");
+    }
+    let error = Region::up(&sealed(all - SealFlag::F_SEAL_SHRINK)).expect_err("it may vanish");
+    assert!(matches!(error, RegionError::Seals { .. }), "{error}");
+    Region::down(&sealed(all | SealFlag::F_SEAL_FUTURE_WRITE)).expect("as promised");
+    Region::up(&sealed(all)).expect("as promised");
 }
 
 #[test]
