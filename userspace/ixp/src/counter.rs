@@ -5,7 +5,10 @@
 //! they never see a number go back.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::counter::{Desc, Role};
+use abi::{
+    counter::{Desc, Role},
+    shm::counter::ChannelCounter,
+};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $role:ident;)+) => {
@@ -111,6 +114,19 @@ impl Loss {
     #[inline]
     pub const fn counter(self) -> Counter {
         self.0
+    }
+
+    /// What it is called in the books of the application that a packet was for; `None` for drops that befall none.
+    #[must_use]
+    pub const fn of_channel(self) -> Option<ChannelCounter> {
+        Some(match self.0 {
+            Counter::RxStale => ChannelCounter::RxStale,
+            Counter::RxUnclaimed => ChannelCounter::RxUnclaimed,
+            Counter::RxBadIpChecksum => ChannelCounter::RxBadIpChecksum,
+            Counter::RxRingFull => ChannelCounter::RxRingFull,
+            Counter::RxTooLong => ChannelCounter::RxTooLong,
+            _ => return None,
+        })
     }
 }
 

@@ -14,7 +14,10 @@ mod originate;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use abi::{rxmeta::RxMeta, shm::desc::rx_flag};
+use abi::{
+    rxmeta::RxMeta,
+    shm::{counter::ChannelCounter, desc::rx_flag},
+};
 use multistack::{
     channel::{Channel, Ring, RxHead, RxRefusal},
     drr::{ChannelNo, Drr, Turn, Weight},
@@ -37,8 +40,6 @@ use crate::{
 
 pub(crate) use originate::{Source, Wires};
 
-/// Tuple number of a packet whose tuple cannot be told from its bytes: a later fragment, an ICMP error.
-pub const NO_TUPLE: u16 = u16::MAX;
 /// Packets between sessions that one loop holds: as many as a loop takes.
 const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Bells that one look takes in; the others stay rung.
@@ -183,6 +184,17 @@ impl Stacks {
         self.hand(owned, meta, 0, frame)
     }
 
+    /// Counts a packet that its owner does not get for this reason.
+    #[cold]
+    pub(crate) fn refuse(&mut self, owned: Owned, loss: Loss) {
+        let Self { guests, touched, .. } = self;
+        let guest = seated(guests, owned.session.slot).filter(|guest| guest.session == owned.session);
+        if let (Some(guest), Some(counter)) = (guest, loss.of_channel()) {
+            guest.touch(touched);
+            guest.channel.count_for(owned.tuple, counter);
+        }
+    }
+
     #[inline]
     fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
         let Self { guests, touched, events, .. } = self;
@@ -204,6 +216,7 @@ impl Stacks {
             RxRefusal::TooLong => const { Loss::of(Counter::RxTooLong) },
             RxRefusal::Violation(_) => {
                 guest.broke(events);
+                guest.channel.count_for(owned.tuple, ChannelCounter::RxStale);
                 const { Loss::of(Counter::RxStale) }
             }
         })

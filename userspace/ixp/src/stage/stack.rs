@@ -1,4 +1,4 @@
-//! The stage of applications' stacks: a packet for a session is copied into its ring.
+//! The stage of applications' stacks: a packet for a session is copied into its ring, or dropped in its books.
 use std::os::fd::BorrowedFd;
 
 use abi::steer::kind;
@@ -42,6 +42,10 @@ impl Stage<Steered> for Stack {
         let Some(owned) = context.owned else {
             return Verdict::Drop(const { Loss::of(Counter::RxStale) });
         };
+        if let Some(loss) = context.spoilt {
+            self.stacks.refuse(owned, loss);
+            return Verdict::Drop(loss);
+        }
         match self.stacks.deliver(owned, &context.meta, frame.bytes()) {
             Ok(()) => Verdict::Deliver,
             Err(loss) => Verdict::Drop(loss),

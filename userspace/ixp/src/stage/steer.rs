@@ -9,6 +9,7 @@ use abi::{
     steer::{SteerKey, Target, kind},
 };
 use multistack::{
+    books::NO_TUPLE,
     mirror::{Mirror, Owned},
     steer::{Outcome, Table, steer},
 };
@@ -20,7 +21,6 @@ use crate::{
     frame::Frame,
     port::PortId,
     program::{Env, Stage, Verdict},
-    stacks::NO_TUPLE,
     tables::Generation,
 };
 
@@ -31,6 +31,8 @@ pub struct Steered {
     pub meta: RxMeta,
     /// The application that gets it, if its target is one's.
     pub owned: Option<Owned>,
+    /// Why that application does not get it after all: a drop that counts in its books.
+    pub spoilt: Option<Loss>,
 }
 
 /// What packets without metadata were found to be: both "whose" and "nobody's".
@@ -85,17 +87,20 @@ impl Steer {
         self.parse_again(frame, port, env)
     }
 
-    /// The application that the metadata names, if it still owns the packet's tuple.
+    /// The application that the metadata names, if it is still there, and the drop if it does not own the packet's tuple
+    /// any more.
     #[inline]
-    fn owner(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> Option<Owned> {
+    fn owner(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> Option<(Owned, Option<Loss>)> {
         let mirror = &env.snapshot.tables().mirror;
         let session = mirror.session_of(meta)?;
-        let Some(key) = key(frame, meta) else {
-            return Some(Owned { session, tuple: NO_TUPLE });
-        };
+        let unknown = Owned { session, tuple: NO_TUPLE };
+        let Some(key) = key(frame, meta) else { return Some((unknown, None)) };
         let generation = env.snapshot.generation();
         let table = Remembered { cam: self.cam.as_ref(), mirror, generation };
-        Owned::by(&table.get(&key)?).filter(|owned| owned.session == session)
+        match table.get(&key).and_then(|target| Owned::by(&target)).filter(|owned| owned.session == session) {
+            Some(owned) => Some((owned, None)),
+            None => Some((unknown, const { Some(Loss::of(Counter::RxStale)) })),
+        }
     }
 
     #[cold]
@@ -124,21 +129,27 @@ impl Stage<Steered> for Steer {
         let Some(meta) = self.meta(frame, port, env) else {
             return Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) });
         };
-        let mirror = &env.snapshot.tables().mirror;
-        let (tuple, owned) = match meta.kind {
-            kind::STACK => (None, self.owner(frame.bytes(), &meta, env)),
-            _ => (mirror.tuple_of(&meta), None),
+        let damaged = || {
+            meta.flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off))
         };
-        if tuple.is_none() && owned.is_none() {
-            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        if meta.kind == kind::STACK {
+            let Some((owned, mut spoilt)) = self.owner(frame.bytes(), &meta, env) else {
+                return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+            };
+            if spoilt.is_none() && damaged() {
+                spoilt = const { Some(Loss::of(Counter::RxBadIpChecksum)) };
+            }
+            *context = Steered { meta, owned: Some(owned), spoilt };
+            return Verdict::Next;
         }
-        if meta.flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off)) {
+        let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&meta) else {
+            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        };
+        if damaged() {
             return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
         }
-        if let Some(tuple) = tuple {
-            env.ledger.target(tuple, frame.len());
-        }
-        *context = Steered { meta, owned };
+        env.ledger.target(tuple, frame.len());
+        *context = Steered { meta, owned: None, spoilt: None };
         Verdict::Next
     }
 }
