@@ -12,10 +12,13 @@
 //! | [`counter`] | the outcome of every packet that XDP saw, one counter each |
 //! | [`pins`] | names of programs, maps and pins |
 //! | `shm` | the rings that an application shares with the daemon (not for XDP, which has no fences) |
+//! | `capture` | the rings that a program which captures shares with the workers (not for XDP either) |
 //! | [`pktgen`] | the traffic generator's plan, shared with its XDP program |
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(not(target_arch = "bpf"))]
+pub mod capture;
 pub mod counter;
 pub mod fragment;
 pub mod pins;
