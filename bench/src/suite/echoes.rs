@@ -12,7 +12,7 @@ use xsk::bpf::{Generator, Lab, LabLink, XdpMode};
 
 use super::stage::{BareRun, Before, ECHO, Flood, SHAPE, Work, mixed_plan, pair};
 use crate::{
-    peer::bare::Idle,
+    peer::bare::{Idle, Shape},
     search::{Trial, TrialResult},
     traffic::{
         plan::Plan,
@@ -50,17 +50,17 @@ enum Working {
 }
 
 impl Echo {
-    /// Starts it; frames of `mix` come to it.
-    pub(super) fn start(who: Who, mix: Mix) -> Result<Self> {
+    /// Starts it with rings and packet memory of `shape`; frames of `mix` come to it.
+    pub(super) fn start(who: Who, mix: Mix, shape: Shape) -> Result<Self> {
         let pair = pair()?;
         let served = pair.served.v4.octets();
         let (work, to) = match who {
             Who::Octroi => {
-                let config = Config { rings: SHAPE.ring, frames: SHAPE.frames, ..Config::echo_and_sink() };
+                let config = Config { rings: shape.ring, frames: shape.frames, ..Config::echo_and_sink() };
                 (Working::Octroi(Box::new(Daemon::start(&pair.served, &config)?)), served)
             }
             Who::Bare => {
-                let mut run = BareRun::start(&pair, Work::Swap, Idle::Sleep)?;
+                let mut run = BareRun::start(&pair, Work::Swap, Idle::Sleep, shape)?;
                 run.put(&pair, Before::Steering)?;
                 (Working::Bare(Box::new(run)), served)
             }
@@ -72,7 +72,7 @@ impl Echo {
 
     /// The smallest frames alone.
     pub(super) fn smallest(who: Who) -> Result<Self> {
-        Self::start(who, Mix::Fixed(FrameSize::new(64)?))
+        Self::start(who, Mix::Fixed(FrameSize::new(64)?), SHAPE)
     }
 
     /// The wire.

@@ -181,7 +181,7 @@ pub(super) struct BareRun {
 
 impl BareRun {
     /// Starts the loop on the engine's core. No frame comes before [`BareRun::put`].
-    pub(super) fn start(pair: &Pair, work: Work, idle: Idle) -> Result<Self> {
+    pub(super) fn start(pair: &Pair, work: Work, idle: Idle, shape: Shape) -> Result<Self> {
         let (count, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (opened, socket) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -190,7 +190,7 @@ impl BareRun {
             move || {
                 pin(ENGINE_CORE)?;
                 enter_netns(&netns)?;
-                let mut bare = Bare::open(&ifname, 0, SHAPE, idle)?;
+                let mut bare = Bare::open(&ifname, 0, shape, idle)?;
                 // Whoever waits for it has given up only if it failed itself.
                 opened.send(bare.socket()?).ok();
                 match work {

@@ -11,7 +11,7 @@ use abi::{
 use anyhow::{Result, ensure};
 use xsk::bpf::{Input, Instance, Lab, Verdict, XdpMode};
 
-use super::stage::{BareRun, Flood, SINK, Work, first_frame, pair, plan, plan_between, steering};
+use super::stage::{BareRun, Flood, SHAPE, SINK, Work, first_frame, pair, plan, plan_between, steering};
 use crate::{
     peer::bare::Idle,
     report::{
@@ -57,7 +57,7 @@ fn medians(differences: &[f64]) -> Vec<f64> {
 /// depends on how fast the sender is, and would count as steering's cost.
 fn hit(runs: u32) -> Result<Pairs> {
     let pair = pair()?;
-    let run = BareRun::start(&pair, Work::Receive, Idle::Spin)?;
+    let run = BareRun::start(&pair, Work::Receive, Idle::Spin, SHAPE)?;
     let instance = steering(&pair)?;
     let loaded = instance.load(PortConfig { mac: pair.served.mac.0, ..PortConfig::default() })?;
     loaded.xsks()?.set(0, run.socket())?;

@@ -107,7 +107,7 @@ struct Wire {
 impl Wire {
     fn new(before: Before) -> Result<Self> {
         let pair = pair()?;
-        let mut run = BareRun::start(&pair, Work::Receive, Idle::Sleep)?;
+        let mut run = BareRun::start(&pair, Work::Receive, Idle::Sleep, SHAPE)?;
         run.put(&pair, before)?;
         Ok(Self { run, plan: plan(&pair, SINK)?, pair })
     }
