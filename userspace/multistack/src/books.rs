@@ -66,13 +66,14 @@ impl Default for Book {
     }
 }
 
-impl From<Counts> for Book {
-    fn from(counts: Counts) -> Self {
-        Self(counts)
-    }
-}
-
 impl Book {
+    /// The book with these values, in the order of [`ChannelCounter::ALL`]; what is missing is 0.
+    pub fn from_counts(counts: impl IntoIterator<Item = u64>) -> Self {
+        let mut book = Self::default();
+        book.0.iter_mut().zip(counts).for_each(|(own, count)| *own = count);
+        book
+    }
+
     /// Adds a packet.
     pub const fn count(&mut self, counter: ChannelCounter) {
         self.0[counter.index()] += 1;

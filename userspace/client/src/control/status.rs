@@ -1,6 +1,7 @@
 //! What a daemon says of itself: the answer of `status`, in pages on the wire and whole for whoever reads it.
 use std::{collections::BTreeMap, fmt};
 
+use abi::shm::counter::ChannelCounter;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,6 +23,9 @@ pub struct Status {
     pub engines: Vec<EngineRow>,
     /// Registered targets.
     pub targets: Vec<TargetStatus>,
+    /// Applications' sessions.
+    #[serde(default)]
+    pub sessions: Vec<SessionRow>,
 }
 
 /// The daemon as a whole.
@@ -70,6 +74,7 @@ pub enum StatusRow {
     Queue(QueueRow),
     Engine(EngineRow),
     Target(TargetStatus),
+    Session(SessionRow),
 }
 
 /// One configured interface.
@@ -172,6 +177,26 @@ pub struct TargetStatus {
     pub counters: BTreeMap<String, u64>,
 }
 
+/// One application's session and what became of its packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// Its slot.
+    pub slot: u16,
+    /// The slot's generation.
+    pub generation: u16,
+    /// What it calls itself.
+    pub name: String,
+    /// Whose it is.
+    pub uid: u32,
+    /// The process that opened it; absent while it is waited for after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Tuples it has.
+    pub tuples: u32,
+    /// Its counters by registry name.
+    pub counters: BTreeMap<String, u64>,
+}
+
 /// The accounts of all packets: `rx + submitted + created = delivered + transmitted + passed + Σ dropped + held + unaccounted`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
@@ -210,6 +235,7 @@ impl Status {
             queues: Vec::new(),
             engines: Vec::new(),
             targets: Vec::new(),
+            sessions: Vec::new(),
         };
         for row in rows {
             match row {
@@ -217,6 +243,7 @@ impl Status {
                 StatusRow::Queue(row) => status.queues.push(row),
                 StatusRow::Engine(row) => status.engines.push(row),
                 StatusRow::Target(row) => status.targets.push(row),
+                StatusRow::Session(row) => status.sessions.push(row),
             }
         }
         Some(status)
@@ -229,7 +256,33 @@ impl Status {
         let rows = rows.chain(self.queues.into_iter().map(StatusRow::Queue));
         let rows = rows.chain(self.engines.into_iter().map(StatusRow::Engine));
         let rows = rows.chain(self.targets.into_iter().map(StatusRow::Target));
+        let rows = rows.chain(self.sessions.into_iter().map(StatusRow::Session));
         (self.head, rows.collect())
+    }
+}
+
+impl SessionRow {
+    /// Packets that lie or lay in its rings.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.sum(&[ChannelCounter::RxDelivered])
+    }
+
+    /// Packets that it sent, by a wire or to another application.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sum(&[ChannelCounter::TxSent, ChannelCounter::TxHairpin])
+    }
+
+    /// Packets to it or from it that were dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let drops = ChannelCounter::ALL.iter().filter(|c| c.role() == abi::counter::Role::Dropped);
+        drops.map(|counter| self.sum(&[*counter])).sum()
+    }
+
+    fn sum(&self, counters: &[ChannelCounter]) -> u64 {
+        counters.iter().filter_map(|counter| self.counters.get(counter.name())).sum()
     }
 }
 

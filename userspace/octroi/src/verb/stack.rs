@@ -24,7 +24,7 @@ pub(crate) enum Stack {
     Release(Release),
     /// List tuples and who has them.
     List(List),
-    /// Show the counters of sessions.
+    /// Show the counters of sessions and of their tuples.
     Stats(Stats),
 }
 
@@ -173,11 +173,15 @@ fn tuples(rows: &[StackRow]) -> Table<7> {
 }
 
 /// Those that moved: a session has twenty counters, and most of them are reasons to drop.
-fn counters(rows: &[StatRow]) -> Table<4> {
-    let mut table = Table::new(["slot", "application", "counter", "packets"]);
+fn counters(rows: &[StatRow]) -> Table<5> {
+    let mut table = Table::new(["slot", "application", "tuple", "counter", "packets"]);
     for row in rows.iter().filter(|row| row.value != 0) {
         let label = |name: &str| row.labels.get(name).cloned().unwrap_or_default();
-        table.row([label("slot"), label("name"), row.name.clone(), thousands(row.value)]);
+        let tuple = match row.labels.get("port") {
+            Some(port) => format!("{} {}:{port}", label("proto"), label("addr")),
+            None => "all".to_owned(),
+        };
+        table.row([label("slot"), label("name"), tuple, row.name.clone(), thousands(row.value)]);
     }
     table
 }
@@ -226,7 +230,10 @@ mod tests {
             role: Role::Delivered,
             value,
         };
-        let stats = [stat("rx_delivered", 12_345), stat("rx_ring_full", 0)];
+        let mut of_tuple = stat("tuple.rx_delivered", 12_000);
+        let tuple = [("tuple", "0"), ("proto", "tcp"), ("addr", "192.0.2.1"), ("port", "8080")];
+        of_tuple.labels.extend(tuple.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        let stats = [stat("stack.rx_delivered", 12_345), stat("stack.rx_ring_full", 0), of_tuple];
         insta::assert_snapshot!(format!("{}\n{}", tuples(&[live, waiting]), counters(&stats)));
     }
 }

@@ -48,6 +48,9 @@ fn text(status: &Status) -> String {
     text += &format!("\nqueues\n{}", queues(status));
     text += &format!("\nengines\n{}", engines(status));
     text += &format!("\ntargets\n{}", targets(status));
+    if !status.sessions.is_empty() {
+        text += &format!("\napplications\n{}", sessions(status));
+    }
     text += &format!("\nbooks\n{}", books(&head.books));
     text
 }
@@ -116,6 +119,24 @@ fn targets(status: &Status) -> Table<5> {
             format!("{} {}:{}", target.proto, target.addr, target.port),
             count("target.packets"),
             count("target.bytes"),
+        ]);
+    }
+    table
+}
+
+fn sessions(status: &Status) -> Table<8> {
+    let heading = ["slot", "application", "uid", "pid", "tuples", "received", "sent", "dropped"];
+    let mut table = Table::new(heading);
+    for row in &status.sessions {
+        table.row([
+            row.slot.to_string(),
+            row.name.clone(),
+            row.uid.to_string(),
+            row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+            row.tuples.to_string(),
+            thousands(row.received()),
+            thousands(row.sent()),
+            thousands(row.dropped()),
         ]);
     }
     table

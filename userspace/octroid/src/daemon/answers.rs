@@ -7,7 +7,9 @@ use client::control::{
     answer::{DoctorRow, StatRow, TargetAdded},
     refusal::{Code, Refusal},
     request::{Op, Page},
-    status::{Books, Census, EngineRow, Head, InterfaceRow, QueueRow, Status, StatusPage, TargetStatus},
+    status::{
+        Books, Census, EngineRow, Head, InterfaceRow, QueueRow, SessionRow, Status, StatusPage, TargetStatus,
+    },
 };
 use ixp::{panel::Activity, spec};
 use nix::unistd::geteuid;
@@ -19,7 +21,7 @@ use crate::{
     Causes,
     control::{listener::Asked, pages},
     doctor, metrics,
-    road::readings::{EngineReading, PortReading, Readings},
+    road::readings::{EngineReading, PortReading, Readings, StackReading},
     supervise::{Machine, State},
 };
 
@@ -128,6 +130,7 @@ impl Instance {
                     ]),
                 })
                 .collect(),
+            sessions: readings.stacks.iter().map(session_row).collect(),
         }
     }
 
@@ -232,6 +235,18 @@ fn queue_row(port: &PortReading) -> Option<QueueRow> {
             tx: census.tx,
         },
     })
+}
+
+fn session_row(stack: &StackReading) -> SessionRow {
+    SessionRow {
+        slot: stack.session.slot,
+        generation: stack.session.generation,
+        name: stack.name.clone(),
+        uid: stack.uid,
+        pid: stack.pid,
+        tuples: stack.tuples.len() as u32,
+        counters: stack.book.rows().map(|(counter, n)| (counter.name().to_owned(), n)).collect(),
+    }
 }
 
 pub(super) fn page<T: Serialize>(rows: Vec<T>, after: u32) -> Result<Value, Refusal> {

@@ -12,7 +12,9 @@ use abi::counter::{Desc, Role, XdpCounter};
 use client::control::answer::StatRow;
 use ixp::counter::Counter;
 
-use crate::road::readings::{PortReading, Readings};
+use multistack::{books::Book, registry::SessionId};
+
+use crate::road::readings::{PortReading, Readings, StackReading, TupleReading};
 
 /// A counter's row with what only Prometheus shows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +81,48 @@ pub fn rows(readings: &Readings) -> Vec<Row> {
         rows.push(row(TARGET_PACKETS, labels(), *packets));
         rows.push(row(TARGET_BYTES, labels(), *bytes));
     }
+    rows.extend(readings.stacks.iter().flat_map(stack_rows));
+    let ended = [("slot", "-"), ("generation", "-"), ("name", "ended")].map(|(key, v)| (key, v.to_owned()));
+    rows.extend(book_rows("stack", &readings.ended, &ended));
     rows
+}
+
+/// The rows of one session and of its tuples.
+///
+/// They are notes: each is an engine's counter once more, by whose packets they are.
+#[must_use]
+pub fn stack_rows(stack: &StackReading) -> Vec<Row> {
+    let SessionId { slot, generation } = stack.session;
+    let whose =
+        [("slot", slot.to_string()), ("generation", generation.to_string()), ("name", stack.name.clone())];
+    let mut rows: Vec<_> = book_rows("stack", &stack.book, &whose).collect();
+    for TupleReading { number, proto, addr, port, book } in &stack.tuples {
+        let what = [
+            ("tuple", number.to_string()),
+            ("proto", proto.to_string()),
+            ("addr", addr.to_string()),
+            ("port", port.to_string()),
+        ];
+        let labels: Vec<_> = whose.iter().chain(&what).cloned().collect();
+        // A session may have thousands, most of whose counters never move.
+        rows.extend(book_rows("tuple", book, &labels).filter(|row| row.stat.value != 0));
+    }
+    rows
+}
+
+fn book_rows<'a>(of: &str, book: &'a Book, labels: &[(&str, String)]) -> impl Iterator<Item = Row> + use<'a> {
+    let labels: BTreeMap<_, _> =
+        labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let of = of.to_owned();
+    book.rows().map(move |(counter, value)| Row {
+        help: counter.help().trim_ascii(),
+        stat: StatRow {
+            name: format!("{of}.{}", counter.name()),
+            labels: labels.clone(),
+            role: Role::Note.into(),
+            value,
+        },
+    })
 }
 
 /// The rows of one port.

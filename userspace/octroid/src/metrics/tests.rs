@@ -16,7 +16,7 @@ use ixp::{
 use super::*;
 use crate::road::readings::EngineReading;
 
-/// Two queues, one of them closed, one engine, two targets; every number another one.
+/// Two queues, one of them closed, one engine, two targets, two applications; every number another one.
 pub(crate) fn readings() -> Readings {
     let mut next = 0;
     let mut number = || {
@@ -51,12 +51,29 @@ pub(crate) fn readings() -> Readings {
         on_crash: OnCrash::Drop,
         addrs: vec![],
     };
+    let stack = |slot, name: &str, first: u64| StackReading {
+        session: SessionId { slot, generation: 2 },
+        name: name.to_owned(),
+        uid: 1000,
+        pid: Some(4711),
+        book: Book::from_counts(first..),
+        tuples: vec![TupleReading {
+            number: 0,
+            proto: Proto::Udp,
+            addr: LocalAddr::Any,
+            port: 53,
+            // Two counters that moved.
+            book: Book::from_counts([first, first + 1]),
+        }],
+    };
     Readings {
         xdp: std::array::from_fn(|at| 100 + at as u64),
         earlier: 11,
         ports,
         engines: vec![EngineReading { engine: EngineId::new(0), role: "all", core: 0, pulse }],
         targets: vec![(target(0, TargetKind::Echo), 40, 4000), (target(1, TargetKind::Sink), 50, 5000)],
+        stacks: vec![stack(3, "web", 300), stack(4, "dns", 400)],
+        ended: Book::from_counts(500..),
     }
 }
 
@@ -82,6 +99,21 @@ fn a_name_means_the_same_wherever_it_stands() {
         assert!(others.clone().all(|o| (o.help, o.stat.role) == (row.help, row.stat.role)), "{row:?}");
         assert!(others.clone().all(|o| o.stat.labels.keys().eq(row.stat.labels.keys())), "{row:?}");
     }
+}
+
+#[test]
+fn an_applications_packets_are_in_the_books_once() {
+    let readings = readings();
+    let without = Readings { stacks: Vec::new(), ended: Book::default(), ..readings.clone() };
+    let books =
+        |readings: &Readings| Books::of(&rows(readings).into_iter().map(|row| row.stat).collect::<Vec<_>>());
+    assert_eq!(books(&readings), books(&without));
+    let rows = rows(&readings);
+    let shown = |name: &str| -> Vec<u64> {
+        rows.iter().filter(|row| row.stat.name == name).map(|row| row.stat.value).collect()
+    };
+    assert_eq!(shown("stack.rx_delivered"), [300, 400, 500], "each session's, and of those that ended");
+    assert_eq!((shown("tuple.rx_delivered"), shown("tuple.tx_read")), (vec![300, 400], vec![]));
 }
 
 #[test]

@@ -4,7 +4,10 @@
 //! ask where their ports stand, and touches no packet.
 use std::collections::BTreeMap;
 
-use client::control::answer::TargetRow;
+use client::control::{
+    answer::TargetRow,
+    request::{LocalAddr, Proto},
+};
 use ixp::{
     counter::Counter,
     engines::EngineId,
@@ -12,6 +15,7 @@ use ixp::{
     port::{Census, PortId, RxLosses},
     spec::Layout,
 };
+use multistack::{books::Book, registry::SessionId};
 use xsk::bpf::Counts;
 
 use super::{Road, ports};
@@ -29,6 +33,42 @@ pub struct Readings {
     pub engines: Vec<EngineReading>,
     /// Each registered target, and what it was handed: packets, bytes.
     pub targets: Vec<(TargetRow, u64, u64)>,
+    /// Each application's session.
+    pub stacks: Vec<StackReading>,
+    /// All sessions that are over, together.
+    pub ended: Book,
+}
+
+/// One application's session.
+#[derive(Clone, Debug)]
+pub struct StackReading {
+    /// Which.
+    pub session: SessionId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub uid: u32,
+    /// The process that opened it, unless it is waited for.
+    pub pid: Option<u32>,
+    /// What became of its packets.
+    pub book: Book,
+    /// Its tuples.
+    pub tuples: Vec<TupleReading>,
+}
+
+/// One tuple of a session.
+#[derive(Clone, Debug)]
+pub struct TupleReading {
+    /// Its number within the session.
+    pub number: u16,
+    /// Its protocol.
+    pub proto: Proto,
+    /// Its address.
+    pub addr: LocalAddr,
+    /// Its port.
+    pub port: u16,
+    /// What became of its packets.
+    pub book: Book,
 }
 
 /// One port.
@@ -92,6 +132,8 @@ impl Road {
             ports: self.ports.iter().filter_map(port).collect(),
             engines,
             targets: self.targets().into_iter().map(target).collect(),
+            stacks: self.stack_readings(),
+            ended: self.stacks.ended,
             earlier: self.earlier,
             xdp: self.counters.read()?,
         })

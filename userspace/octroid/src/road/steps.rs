@@ -10,6 +10,7 @@ use ixp::{
     tables::{PortConfigs, Tables},
 };
 use multistack::{
+    books::Book,
     mirror::Mirror,
     neighbour::Network,
     registry::{Lent, Registry, SessionId, Socket},
@@ -71,6 +72,7 @@ pub(super) struct Hands<'a> {
     steering: &'a mut Steering,
     sockets: &'a mut Sockets,
     rings: &'a mut BTreeMap<SessionId, Rings>,
+    ended: &'a mut Book,
     /// The rings that may be opened.
     pub(super) plan: Option<Plan>,
     /// What the application is to be sent.
@@ -92,6 +94,7 @@ impl Road {
             steering,
             sockets: &mut stacks.sockets,
             rings: &mut stacks.rings,
+            ended: &mut stacks.ended,
             plan: None,
             handed: Handed::new(),
             lent: None,
@@ -146,6 +149,7 @@ impl Hands<'_> {
     fn shut(&mut self, session: SessionId) -> Result<(), StepError> {
         if let Some(rings) = self.rings.get(&session) {
             rings.close(self.engines)?;
+            self.ended.add(&rings.book());
             self.rings.remove(&session);
         }
         self.handed.clear();

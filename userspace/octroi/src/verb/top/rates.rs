@@ -1,7 +1,7 @@
 //! What happened between two answers of `status`, per second.
 use std::{collections::BTreeMap, time::Duration};
 
-use client::control::status::Status;
+use client::control::status::{SessionRow, Status};
 use serde::Serialize;
 
 /// Rates per second over one interval.
@@ -17,6 +17,8 @@ pub(crate) struct Rates {
     pub(crate) engines: Vec<EngineRate>,
     /// Targets.
     pub(crate) targets: Vec<TargetRate>,
+    /// Applications.
+    pub(crate) sessions: Vec<SessionRate>,
     /// Drop reasons that have ever moved, the fastest first.
     pub(crate) drops: Vec<DropRate>,
     /// Packets per second that the OS stack got.
@@ -70,6 +72,21 @@ pub(crate) struct TargetRate {
     pub(crate) bps: u64,
 }
 
+/// One application's rates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct SessionRate {
+    /// Its slot.
+    pub(crate) slot: u16,
+    /// What it calls itself.
+    pub(crate) name: String,
+    /// Packets per second put into its rings.
+    pub(crate) rx_pps: u64,
+    /// Packets per second that it sent.
+    pub(crate) tx_pps: u64,
+    /// Packets per second, to it or from it, that were dropped.
+    pub(crate) dropped_pps: u64,
+}
+
 /// One drop reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct DropRate {
@@ -94,6 +111,7 @@ impl Rates {
             queues: queues(before, after, per_second),
             engines: engines(before, after, per_second),
             targets: targets(before, after, per_second),
+            sessions: sessions(before, after, per_second),
             drops: drops(&before.head.books.dropped, &after.head.books.dropped, per_second),
             passed_pps: per_second.of(before.head.books.passed, after.head.books.passed),
             held: after.head.books.held,
@@ -162,6 +180,22 @@ fn targets(before: &Status, after: &Status, per_second: PerSecond) -> Vec<Target
     after.targets.iter().map(rate).collect()
 }
 
+fn sessions(before: &Status, after: &Status, per_second: PerSecond) -> Vec<SessionRate> {
+    let rate = |row: &SessionRow| {
+        let same = |old: &&SessionRow| (old.slot, old.generation) == (row.slot, row.generation);
+        let old = before.sessions.iter().find(same);
+        let pps = |count: fn(&SessionRow) -> u64| per_second.of(old.map_or(0, count), count(row));
+        SessionRate {
+            slot: row.slot,
+            name: row.name.clone(),
+            rx_pps: pps(SessionRow::received),
+            tx_pps: pps(SessionRow::sent),
+            dropped_pps: pps(SessionRow::dropped),
+        }
+    };
+    after.sessions.iter().map(rate).collect()
+}
+
 fn drops(before: &Counts, after: &Counts, per_second: PerSecond) -> Vec<DropRate> {
     let rate = |(reason, &total): (&String, &u64)| DropRate {
         reason: reason.clone(),
@@ -188,6 +222,10 @@ pub(crate) mod tests {
         after.engines[0].cpu_ns += 1_000_000_000;
         after.targets[1].counters.insert("target.packets".into(), 1_000_000);
         after.targets[1].counters.insert("target.bytes".into(), 60_000_000);
+        let session = &mut after.sessions[0].counters;
+        session.insert("rx_delivered".into(), 1700);
+        session.insert("tx_hairpin".into(), 107);
+        session.insert("tx_not_owner".into(), 5);
         after.head.books.dropped.insert("rx_stale".into(), 42);
         after.head.books.passed += 10;
         Rates::between(&before, &after, Duration::from_secs(2))
@@ -200,6 +238,8 @@ pub(crate) mod tests {
         assert_eq!(rates.queues[0].transmitted_pps, 0);
         assert_eq!(rates.engines[0].cpu_percent, 50.0);
         assert_eq!((rates.targets[1].pps, rates.targets[1].bps), (500, 240_000));
+        let session = &rates.sessions[0];
+        assert_eq!((session.rx_pps, session.tx_pps, session.dropped_pps), (500, 50, 1));
         assert_eq!(rates.passed_pps, 5);
         let drops: Vec<_> = rates.drops.iter().map(|d| (d.reason.as_str(), d.pps, d.total)).collect();
         assert_eq!(drops, [("rx_stale", 20, 42), ("xsk_ring_full", 0, 1)]);

@@ -1,4 +1,4 @@
-//! The terminal of `octroi top`: four tables, redrawn at each look, until `q`.
+//! The terminal of `octroi top`: five tables, redrawn at each look, until `q`.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -63,11 +63,12 @@ fn is_end(key: KeyEvent) -> bool {
 
 fn draw(frame: &mut Frame<'_>, rates: &Rates) {
     let height = |rows: usize| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(3));
-    let [head, queues, engines, targets, drops] = Layout::vertical([
+    let [head, queues, engines, targets, sessions, drops] = Layout::vertical([
         Constraint::Length(1),
         height(rates.queues.len()),
         height(rates.engines.len()),
         height(rates.targets.len()),
+        if rates.sessions.is_empty() { Constraint::Length(0) } else { height(rates.sessions.len()) },
         Constraint::Fill(1),
     ])
     .areas(frame.area());
@@ -93,6 +94,14 @@ fn draw(frame: &mut Frame<'_>, rates: &Rates) {
         [t.tuple.to_string(), t.kind.clone(), t.listens.clone(), thousands(t.pps), mbps]
     });
     table(frame, targets, "targets", ["tuple", "kind", "listens on", "packets/s", "Mbit/s"], rows);
+    let rows = rates.sessions.iter().map(|s| {
+        let [rx, tx, dropped] = [s.rx_pps, s.tx_pps, s.dropped_pps].map(thousands);
+        [s.slot.to_string(), s.name.clone(), rx, tx, dropped]
+    });
+    if !rates.sessions.is_empty() {
+        let heading = ["slot", "application", "received/s", "sent/s", "dropped/s"];
+        table(frame, sessions, "applications", heading, rows);
+    }
     let rows = rates.drops.iter().map(|d| [d.reason.clone(), thousands(d.pps), thousands(d.total)]);
     table(frame, drops, "drops", ["reason", "packets/s", "total"], rows);
 }
@@ -118,7 +127,7 @@ mod tests {
 
     #[test]
     fn one_screen_shows_queues_engines_targets_and_drops() {
-        let mut terminal = Terminal::new(TestBackend::new(90, 24)).expect("a screen in memory");
+        let mut terminal = Terminal::new(TestBackend::new(90, 28)).expect("a screen in memory");
         terminal.draw(|frame| draw(frame, &super::super::rates::tests::example())).expect("drawing");
         insta::assert_snapshot!(terminal.backend());
     }

@@ -28,6 +28,7 @@ use abi::shm::layout::{SlotSize, feature};
 use anyhow::{Context, Result};
 use ixp::spec::{Idle, Layout};
 use multistack::{
+    books::Book,
     policy::Policy,
     registry::{Event, SessionId},
 };
@@ -52,6 +53,8 @@ pub struct Stacks {
     layout: Layout,
     slot_size: SlotSize,
     features: u32,
+    /// What became of the packets of sessions that are over.
+    pub(super) ended: Book,
 }
 
 impl Stacks {
@@ -76,6 +79,7 @@ impl Stacks {
             layout: settings.engine.layout,
             slot_size,
             features: partial | sleep,
+            ended: Book::default(),
         })
     }
 

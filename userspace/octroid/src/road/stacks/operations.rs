@@ -21,7 +21,7 @@ use ixp::spec::Layout;
 use multistack::{
     policy::Credentials,
     refusal::Refusal as Registry,
-    registry::{self, IcmpErrors, Name, Open, Owner, Reason, Reserve, SessionId, Want, check},
+    registry::{self, IcmpErrors, Name, News, Open, Owner, Reason, Reserve, SessionId, Want, check},
     tuple::Tuple,
 };
 
@@ -252,13 +252,24 @@ impl Road {
     fn release_own(&mut self, session: SessionId, number: u16) -> Result<(), Refusal> {
         let (registry, mut hands) = self.split();
         let change = registry.release(session, number).map_err(|r| words::refusal(&r))?;
-        change.carry_out(|step| hands.act(step)).map_err(words::failed)
+        change.carry_out(|step| hands.act(step)).map_err(words::failed)?;
+        self.forget_book(session, number);
+        Ok(())
+    }
+
+    fn forget_book(&self, session: SessionId, tuple: u16) {
+        if let Some(rings) = self.stacks.rings.get(&session) {
+            rings.forget(tuple);
+        }
     }
 
     fn force_release(&mut self, who: &Credentials, tuple: &Tuple) -> Result<(), Refusal> {
         let (registry, mut hands) = self.split();
         let change = registry.force_release(who, tuple).map_err(|r| words::refusal(&r))?;
         let news = change.carry_out(|step| hands.act(step)).map_err(words::failed)?;
+        if let News::TupleRevoked { tuple, .. } = news.news {
+            self.forget_book(news.session, tuple);
+        }
         self.stacks.news.push(news);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One session's shared memory: two regions and a bell for each worker, made, handed out and taken back.
+//! One session's memory: two regions that it shares, a bell for each worker, and the books of its tuples, which it does not.
 //!
 //! It keeps no copy of what the application is sent: once the answer is out, its descriptors are the application's alone,
 //! and the daemon's mappings and its ends of the bells go with the session.
@@ -8,7 +8,6 @@ use abi::shm::{
     counter::ChannelCounter,
     desc::Form,
     layout::{Session, Shape, State, feature},
-    memory::Memory,
 };
 use ixp::{
     doorbell::Doorbell,
@@ -17,6 +16,7 @@ use ixp::{
     stacks::StackChannel,
 };
 use multistack::{
+    books::{self, Book},
     channel::{self, Channel},
     drr::Weight,
     egress::Sender,
@@ -46,6 +46,7 @@ pub struct Plan {
 pub struct Rings {
     session: SessionId,
     down: Region,
+    books: Region,
     shape: Shape,
 }
 
@@ -90,10 +91,12 @@ impl Rings {
     ) -> Result<(Self, Handed), RingsError> {
         let (down, down_fd) = Region::create(Direction::Down, plan.shape.down_size())?;
         let (up, up_fd) = Region::create(Direction::Up, plan.shape.up_size())?;
+        // Nobody is sent the descriptor of this one.
+        let (books, _) = Region::create(Direction::Down, books::size(plan.shape.channels()))?;
         let SessionId { slot, generation } = session;
         let head = Session { slot, generation, mtu: plan.mtu.into(), features: plan.features() };
         channel::lay_out(&down, &plan.shape, head);
-        let rings = Self { session, down, shape: plan.shape };
+        let rings = Self { session, down, books, shape: plan.shape };
         let mut handed = vec![down_fd, up_fd];
         for (number, engine) in (0..plan.shape.channels()).zip(engines.receivers()) {
             match rings.channel(&up, number, plan).and_then(|(channel, bell)| {
@@ -114,6 +117,7 @@ impl Rings {
 
     fn channel(&self, up: &Region, number: u16, plan: &Plan) -> Result<(StackChannel, OwnedFd), RingsError> {
         let channel = Channel::new(self.down.clone(), up.clone(), &self.shape, number)?;
+        let channel = channel.with_books(self.books.clone())?;
         let (bell, theirs) = Doorbell::pair()?;
         let sender = Sender { session: self.session, form: plan.form, mtu: plan.mtu };
         Ok((StackChannel { session: self.session, channel, bell, sender, weight: plan.weight }, theirs))
@@ -134,11 +138,29 @@ impl Rings {
         engines.receivers().try_for_each(engines_of)
     }
 
-    /// Each counter, over all channels.
-    pub fn counters(&self) -> impl Iterator<Item = (ChannelCounter, u64)> + '_ {
-        ChannelCounter::ALL.iter().map(|&counter| {
-            let channels = (0..self.shape.channels()).filter_map(|number| self.shape.down(number));
-            (counter, channels.map(|at| self.down.load_u64(at.counter(counter.index()))).sum())
-        })
+    /// What became of the session's packets, over all channels.
+    #[must_use]
+    pub fn book(&self) -> Book {
+        let mut book = Book::default();
+        for at in (0..self.shape.channels()).filter_map(|number| self.shape.down(number)) {
+            let counts = ChannelCounter::ALL.iter().map(|&c| channel::counter_of(&self.down, &at, c));
+            book.add(&Book::from_counts(counts));
+        }
+        book
+    }
+
+    /// What became of the packets of one of its tuples, over all channels.
+    #[must_use]
+    pub fn book_of(&self, tuple: u16) -> Book {
+        let mut book = Book::default();
+        for number in 0..self.shape.channels() {
+            book.add(&books::book_of(&self.books, number, tuple));
+        }
+        book
+    }
+
+    /// A tuple is released: whoever gets its number has a book of its own.
+    pub fn forget(&self, tuple: u16) {
+        (0..self.shape.channels()).for_each(|number| books::forget(&self.books, number, tuple));
     }
 }

@@ -1,17 +1,20 @@
 //! What people are shown of sessions and tuples, and who may see it: one's own user's, and for root everybody's.
-use std::collections::BTreeMap;
-
 use client::control::{
     answer::StatRow,
     refusal::{Code, Refusal},
     stack::{StackList, StackRow, StackStats},
 };
 use multistack::{
+    books::Book,
     policy::Credentials,
-    registry::{Owner, Row, Session, SessionId},
+    registry::{Owner, Presence, Row, Session, StackTuple},
 };
 
 use super::{super::Road, words};
+use crate::{
+    metrics,
+    road::readings::{StackReading, TupleReading},
+};
 
 /// Whose rows are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,12 @@ impl Road {
                 (None, 0, kept.find(|(tuple, _)| **tuple == row.tuple).and_then(|(_, kept)| kept.on_crash))
             }
         };
+        let rings = match row.owner {
+            Owner::Stack { session, .. } => self.stacks.rings.get(&session),
+            Owner::Builtin(_) | Owner::Reserved(_) => None,
+        };
+        let counters = rings.map(|rings| rings.book_of(number));
+        let counters = counters.iter().flat_map(Book::rows).map(|(c, n)| (c.name().to_owned(), n)).collect();
         StackRow {
             slot,
             name: row.name.map(str::to_owned),
@@ -69,36 +78,49 @@ impl Road {
             state: words::said_state(row.state),
             on_crash: words::said_on_crash(on_crash.unwrap_or_default()),
             addrs: words::listed(row.addrs),
-            counters: BTreeMap::new(),
+            counters,
         }
     }
 
-    /// Every counter of every session.
+    /// Every counter of every session, and of its tuples.
     ///
     /// # Errors
     /// Not everybody may see everybody's.
     pub fn stack_stats(&self, who: &Credentials, stats: &StackStats) -> Result<Vec<StatRow>, Refusal> {
         let scope = Scope { who, all: stats.all, slot: stats.slot };
         scope.check()?;
-        let seen = |session: &&Session| scope.has(session.presence.uid(), Some(session.id.slot));
-        Ok(self.registry.sessions().filter(seen).flat_map(|session| self.counters_of(session)).collect())
+        let seen = |reading: &StackReading| scope.has(reading.uid, Some(reading.session.slot));
+        let readings = self.stack_readings().into_iter().filter(seen);
+        Ok(readings.flat_map(|reading| metrics::stack_rows(&reading)).map(|row| row.stat).collect())
     }
 
-    fn counters_of(&self, session: &Session) -> Vec<StatRow> {
-        let SessionId { slot, generation } = session.id;
-        let labels = BTreeMap::from([
-            ("slot".to_owned(), slot.to_string()),
-            ("generation".to_owned(), generation.to_string()),
-            ("name".to_owned(), session.name.as_str().to_owned()),
-        ]);
-        let Some(rings) = self.stacks.rings.get(&session.id) else { return Vec::new() };
-        let row = |(counter, value): (abi::shm::counter::ChannelCounter, u64)| StatRow {
-            name: counter.name().to_owned(),
-            labels: labels.clone(),
-            role: counter.role().into(),
-            value,
+    /// What became of every session's packets.
+    #[must_use]
+    pub fn stack_readings(&self) -> Vec<StackReading> {
+        self.registry.sessions().filter_map(|session| self.stack_reading(session)).collect()
+    }
+
+    fn stack_reading(&self, session: &Session) -> Option<StackReading> {
+        let rings = self.stacks.rings.get(&session.id)?;
+        let tuple = |(&number, held): (&u16, &StackTuple)| TupleReading {
+            number,
+            proto: words::said_proto(held.tuple.proto()),
+            addr: words::said_address(held.tuple.addr()),
+            port: held.tuple.port(),
+            book: rings.book_of(number),
         };
-        rings.counters().map(row).collect()
+        Some(StackReading {
+            session: session.id,
+            name: session.name.as_str().to_owned(),
+            uid: session.presence.uid(),
+            pid: match &session.presence {
+                Presence::Live(who) => u32::try_from(who.pid).ok(),
+                Presence::Orphan { .. } => None,
+            },
+            // Tuples first: a packet between the two readings is the session's and not yet a tuple's.
+            tuples: session.tuples.iter().map(tuple).collect(),
+            book: rings.book(),
+        })
     }
 }
 
