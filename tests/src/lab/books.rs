@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-use abi::counter::XdpCounter;
+use abi::{counter::XdpCounter, shm::counter::ChannelCounter};
 use anyhow::{Context as _, Result, bail, ensure};
 use client::control::{
     answer::{Role, StatRow},
@@ -63,11 +63,16 @@ impl Reading {
     }
 
     /// The counters that moved since `before`, and by how much, summed over labels.
+    ///
+    /// Without those of sessions and tuples, which are engines' counters once more: [`drain`] holds the two against each
+    /// other, and [`Reading::of_session`] and [`Reading::of_tuple`] show them.
     #[must_use]
     pub fn moves(&self, before: &Self) -> BTreeMap<&str, u64> {
         let names: BTreeSet<&str> = self.0.keys().map(|key| key.name.as_str()).collect();
+        let names =
+            names.into_iter().filter(|name| !name.starts_with("stack.") && !name.starts_with("tuple."));
         let by = |name| (name, self.sum(name).wrapping_sub(before.sum(name)));
-        names.into_iter().map(by).filter(|&(_, by)| by != 0).collect()
+        names.map(by).filter(|&(_, by)| by != 0).collect()
     }
 
     /// Fails unless since `before` exactly the counters in `wanted` moved, by exactly so much, summed over labels.
@@ -82,6 +87,40 @@ impl Reading {
         let moved = self.moves(before);
         ensure!(moved == wanted, "counters moved\n  by     {moved:?}\n  not by {wanted:?}");
         Ok(())
+    }
+}
+
+/// What became of packets of a session or a tuple: counters that are not 0, without what stands before their dots.
+pub type Account<'a> = BTreeMap<&'a str, u64>;
+
+impl Reading {
+    /// What became of the packets of the session at `slot`.
+    #[must_use]
+    pub fn of_session(&self, slot: u16) -> Account<'_> {
+        let slot = slot.to_string();
+        self.account("stack.", |labels| labels.get("slot") == Some(&slot))
+    }
+
+    /// What became of the packets of the tuples on this port, whosever they are.
+    #[must_use]
+    pub fn of_tuple(&self, port: u16) -> Account<'_> {
+        let port = port.to_string();
+        self.account("tuple.", |labels| labels.get("port") == Some(&port))
+    }
+
+    fn account(&self, of: &str, which: impl Fn(&BTreeMap<String, String>) -> bool) -> Account<'_> {
+        let mut account = Account::new();
+        for (key, (_, value)) in self.0.iter().filter(|(key, (_, value))| *value != 0 && which(&key.labels)) {
+            if let Some(name) = key.name.strip_prefix(of) {
+                *account.entry(name).or_default() += value;
+            }
+        }
+        account
+    }
+
+    /// The labels of every session, those that are over as one.
+    fn sessions(&self) -> impl Iterator<Item = &BTreeMap<String, String>> {
+        self.0.keys().filter(|key| key.name == "stack.tx_read").map(|key| &key.labels)
     }
 }
 
@@ -117,7 +156,41 @@ pub fn drain(daemon: &mut Daemon) -> Result<Reading> {
         Ok(rest)
     })
     .with_context(|| daemon.status().map_or_else(|e| e.to_string(), |s| format!("{:?}", s.head.books)))?;
+    applications(&last)?;
     Ok(last)
+}
+
+/// The books of applications: every session's balance, its tuples' packets are its own, and all sessions' together are
+/// what the engines counted.
+fn applications(reading: &Reading) -> Result<()> {
+    for labels in reading.sessions() {
+        let own = reading.account("stack.", |other| other == labels);
+        let ends = own.iter().filter(|(name, _)| name.starts_with("tx_") && **name != "tx_read");
+        let (read, ended) = (own.get("tx_read").copied().unwrap_or(0), ends.map(|(_, n)| n).sum::<u64>());
+        ensure!(read == ended, "{labels:?}: {read} packets were read, {ended} have an end: {own:?}");
+        let same = |other: &BTreeMap<String, String>| labels.iter().all(|(k, v)| other.get(k) == Some(v));
+        for (name, of_tuples) in reading.account("tuple.", same) {
+            let session = own.get(name).copied().unwrap_or(0);
+            ensure!(of_tuples <= session, "{labels:?}: {name} is {session}, and {of_tuples} of its tuples");
+        }
+    }
+    for &counter in ChannelCounter::ALL {
+        let stacks = reading.sum(&format!("stack.{}", counter.name()));
+        let agree = match counter {
+            // A sink's packets are delivered too.
+            ChannelCounter::RxDelivered => stacks <= reading.sum("delivered"),
+            // And packets may come for a session that is gone, or for a target.
+            ChannelCounter::RxStale | ChannelCounter::RxUnclaimed | ChannelCounter::RxBadIpChecksum => {
+                stacks <= reading.sum(counter.name())
+            }
+            ChannelCounter::TxRead => stacks == reading.sum("submitted"),
+            // What becomes of them after that is a port's or another session's to count.
+            ChannelCounter::TxSent | ChannelCounter::TxHairpin | ChannelCounter::Violation => true,
+            _ => stacks == reading.sum(counter.name()),
+        };
+        ensure!(agree, "{}: {stacks} of applications, and the engines: {reading:?}", counter.name());
+    }
+    Ok(())
 }
 
 /// Closes the books of a daemon at rest that serves `end`: no packet and no frame is missing, and no program failed.

@@ -42,7 +42,7 @@ pub mod xsk_tap;
 
 pub use self::{
     app::{App, Listens},
-    books::{Reading, balance, drain, echoed, sunk},
+    books::{Account, Reading, balance, drain, echoed, sunk},
     config::Config,
     daemon::{Daemon, Home, Started, Wrapper},
     device::Device,
