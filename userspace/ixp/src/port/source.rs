@@ -65,7 +65,7 @@ pub struct SourceTx {
 }
 
 impl SourcePort {
-    /// A port that receives `templates` in turn.
+    /// A port that receives `templates` in turn; without any it never receives, and never ends: it is there to send.
     ///
     /// # Errors
     /// [`PoolError`]; templates longer than a frame are cut to it.
@@ -78,7 +78,7 @@ impl SourcePort {
                 meta.frame_len = bytes.len() as u16;
             }
         }
-        let left = if templates.is_empty() { 0 } else { packets };
+        let left = if templates.is_empty() { u64::MAX } else { packets };
         let tx = SourceTx { id, sent, under_way: pool.under_way(), bytes: Arc::default() };
         Ok(Self { rx: SourceRx { id, pool, templates, next: 0, left }, tx })
     }
