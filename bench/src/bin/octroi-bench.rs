@@ -47,6 +47,8 @@ fn main() -> ExitCode {
 
 impl Arguments {
     fn run(self) -> Result<ExitCode> {
+        // A picture shows a suite as a whole.
+        let picture = self.only.is_empty().then(|| self.suite.name());
         let extent = if self.quick { Extent::quick(self.only) } else { Extent::whole(self.only) };
         let report = self.suite.run(&extent, &|what| eprintln!("bench: {what}"))?;
         if !self.no_record {
@@ -56,7 +58,9 @@ impl Arguments {
                 mode: "native copy".into(),
                 layout: "run-to-completion".into(),
             };
-            if let Some(file) = record::append(&report, &setting, &self.record, &machine.cpu, &today())? {
+            if let Some(file) =
+                record::append(&report, &setting, &self.record, &machine.cpu, &today(), picture)?
+            {
                 eprintln!("bench: recorded in {}", file.display());
             }
         }

@@ -74,6 +74,22 @@ impl Books {
     }
 }
 
+/// What the daemon says of itself.
+impl From<client::control::status::Books> for Books {
+    fn from(said: client::control::status::Books) -> Self {
+        Self {
+            rx: said.rx,
+            submitted: said.submitted,
+            created: said.created,
+            delivered: said.delivered,
+            transmitted: said.transmitted,
+            passed: said.passed,
+            dropped: said.dropped,
+            held: said.held,
+        }
+    }
+}
+
 impl Serialize for Books {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut books = serializer.serialize_struct("Books", 9)?;

@@ -50,7 +50,7 @@ pub enum RecordError {
     },
 }
 
-/// Appends the recordable rows to today's file below `dir` and draws the chart beside it.
+/// Appends the recordable rows to today's file below `dir` and, if given a name for it, draws the chart beside it.
 ///
 /// Returns the file, or `None` if no row may be recorded.
 ///
@@ -62,6 +62,7 @@ pub fn append(
     dir: &Path,
     cpu: &str,
     date: &str,
+    picture: Option<&str>,
 ) -> Result<Option<PathBuf>, RecordError> {
     let rows: String = report
         .rows
@@ -85,8 +86,10 @@ pub fn append(
     let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(at)?;
     // One write, so that two benches that end together do not mix their rows.
     file.write_all(format!("{head}{rows}").as_bytes()).map_err(at)?;
-    let chart = path.with_extension("svg");
-    fs::write(&chart, svg::chart(report)).map_err(|source| RecordError::Io { path: chart, source })?;
+    if let Some(name) = picture {
+        let chart = path.with_file_name(format!("{date}-{name}.svg"));
+        fs::write(&chart, svg::chart(report)).map_err(|source| RecordError::Io { path: chart, source })?;
+    }
     Ok(Some(path))
 }
 
@@ -163,21 +166,22 @@ mod tests {
     #[test]
     fn rows_are_added_under_one_head() {
         let dir = tempfile::tempdir().expect("a directory");
-        for _ in 0..2 {
-            append(&report(10), &setting(), dir.path(), "A CPU (R) @ 2 GHz", "2026-01-02").expect("recorded");
+        for picture in [None, Some("road")] {
+            append(&report(10), &setting(), dir.path(), "A CPU (R) @ 2 GHz", "2026-01-02", picture)
+                .expect("recorded");
         }
         let path = dir.path().join("a-cpu-r-2-ghz/2026-01-02.csv");
         let one = "abc,6.18,native copy,run-to-completion,rx,,10,3,3 3 3 3,Mpps\n\
                    abc,6.18,native copy,run-to-completion,\"rx/bare, plain\",,10,2,2 2 2 2,Mpps\n\
                    abc,6.18,native copy,run-to-completion,rx,\"bare, plain\",10,1.5,1.5 1.5 1.5 1.5,ratio\n";
         assert_eq!(fs::read_to_string(&path).expect("the file"), format!("{COLUMNS}\n{one}{one}"));
-        assert!(path.with_extension("svg").exists());
+        assert!(path.with_file_name("2026-01-02-road.svg").exists());
     }
 
     #[test]
     fn what_may_not_be_published_leaves_no_file() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert!(matches!(append(&report(9), &setting(), dir.path(), "cpu", "2026-01-02"), Ok(None)));
+        assert!(matches!(append(&report(9), &setting(), dir.path(), "cpu", "2026-01-02", None), Ok(None)));
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
     }
 
@@ -187,7 +191,7 @@ mod tests {
         let path = dir.path().join("cpu/2026-01-02.csv");
         fs::create_dir(dir.path().join("cpu")).expect("made");
         fs::write(&path, "a,b\n1,2\n").expect("written");
-        let refused = append(&report(10), &setting(), dir.path(), "cpu", "2026-01-02");
+        let refused = append(&report(10), &setting(), dir.path(), "cpu", "2026-01-02", None);
         assert!(matches!(refused, Err(RecordError::Columns { .. })));
         assert_eq!(fs::read_to_string(&path).expect("the file"), "a,b\n1,2\n");
     }

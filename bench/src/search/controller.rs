@@ -28,6 +28,8 @@ use super::{
 pub const MAX_TRIALS: usize = 5_000;
 /// Most goals of one search.
 pub const MAX_GOALS: usize = 8;
+/// Fewest trials that say something about a load, if there is no time for as many as the goal wants.
+pub const MIN_TENTATIVE: usize = 3;
 /// Phases of a goal, itself included.
 const PHASES: u32 = 3;
 
@@ -67,6 +69,9 @@ pub struct GoalResult {
     pub lower: Option<Load>,
     /// The lowest load that fails it.
     pub upper: Option<Load>,
+    /// What a search without time for all its trials can say: the highest load of which most trials met the goal, of
+    /// [`MIN_TENTATIVE`] at least, below the first of which most did not.
+    pub tentative: Option<Load>,
     /// What typically comes through at the lower bound, in frames a second.
     pub conditional_throughput: Option<f64>,
 }
@@ -178,10 +183,26 @@ impl Search {
             regular: bounds.within(goal.width),
             lower: bounds.lower,
             upper: bounds.upper,
+            tentative: bounds.lower.or_else(|| self.tentative(goal)),
             conditional_throughput: bounds
                 .lower
                 .and_then(|load| conditional_throughput(goal, load, trials(load))),
         }
+    }
+
+    fn tentative(&self, goal: &Goal) -> Option<Load> {
+        let hurried = |trials: &[TrialResult]| {
+            let duration_sum_s = trials.iter().map(|trial| trial.effective_s).sum();
+            classify(&Goal { duration_sum_s, ..*goal }, trials)
+        };
+        let mut known = self.trials.iter().filter(|(_, trials)| MIN_TENTATIVE <= trials.len());
+        let mut met = None;
+        while let Some((&load, trials)) = known.next()
+            && hurried(trials) == Bound::Lower
+        {
+            met = Some(load);
+        }
+        met
     }
 
     /// The version of the current goal that the current phase wants.

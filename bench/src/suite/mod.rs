@@ -113,6 +113,16 @@ const ROAD: [Group; 6] = [
 const STACKS: [Group; 1] = [(&["mux_64", "mux_64_stacks"], mux::rows)];
 
 impl Suite {
+    /// As it is called on a command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Road => "road",
+            Self::Stacks => "stacks",
+            Self::Rates => "rates",
+        }
+    }
+
     /// Measures. `say` is told what comes next.
     ///
     /// # Errors

@@ -94,7 +94,7 @@ enum Halt {
 
 /// The row of one goal; none if either side carries nothing at all.
 fn row(name: &str, ours: &GoalResult, peer: &GoalResult, fastest: Load) -> Option<Row> {
-    let rates = (ours.lower?.per_second(), peer.lower?.per_second());
+    let rates = (ours.tentative?.per_second(), peer.tentative?.per_second());
     let mut row = Row::searched(id(&ours.goal, name), "packets/s", "bare AF_XDP swapping addresses", rates)?;
     if !ours.regular || !peer.regular {
         row = row.flagged(Flag::Irregular);

@@ -58,9 +58,24 @@ fn a_system_that_carries_everything_is_irregular() {
         regular: false,
         lower: Some(MAX),
         upper: None,
+        tentative: Some(MAX),
         conditional_throughput: Some(MAX.per_second()),
     };
     assert_eq!((results, made.len()), (vec![expected], 11));
+}
+
+#[test]
+fn a_search_without_time_says_what_most_trials_said() {
+    let mut search = Search::new(&[Goal::NDR], MIN, MAX).expect("legal goals");
+    while let Step::Measure(trial) = search.step()
+        && search.trials() < 30
+    {
+        search.record(TrialResult::of(trial, hard(3_456_789.0)(trial)));
+    }
+    let [found] = search.results()[..] else { panic!("one goal") };
+    assert_eq!((found.regular, found.lower), (false, None), "none of 21 trials is bounded yet");
+    let tentative = found.tentative.expect("three trials met it").per_second();
+    assert!((0.97..=1.0).contains(&(tentative / 3_456_789.0)), "{tentative}");
 }
 
 #[test]
