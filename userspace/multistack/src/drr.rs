@@ -176,6 +176,14 @@ struct Flow {
     deficit: u32,
     idle: u8,
     place: Place,
+    probes: Probes,
+}
+
+/// Whether a channel is among those to be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probes {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +194,8 @@ enum Place {
     Later,
 }
 
-const ABSENT: Flow = Flow { weight: Weight::ONE, deficit: 0, idle: 0, place: Place::Absent };
+const ABSENT: Flow =
+    Flow { weight: Weight::ONE, deficit: 0, idle: 0, place: Place::Absent, probes: Probes::No };
 
 /// What a visit did.
 #[derive(Clone, Copy, Debug)]
@@ -214,16 +223,15 @@ pub struct Turn {
 /// The scheduler of one worker.
 ///
 /// # Invariants
-/// Every awake channel is in exactly one of `current` and `later`, once. Nothing is allocated after `new`.
+/// Every awake channel is in exactly one of `current` and `later`, once; whoever says so of itself is in `probed`, once.
+/// Nothing is allocated after `new`.
 #[derive(Debug)]
 pub struct Drr {
     flows: Box<[Flow]>,
     current: VecDeque<ChannelNo>,
     later: Vec<ChannelNo>,
-    /// A bit for each channel that is there and not awake.
-    asleep: Box<[u64]>,
-    /// Where the next probe begins.
-    probe: usize,
+    /// Whom to probe, in turn: every channel that sleeps, and some that were woken since they fell asleep.
+    probed: VecDeque<ChannelNo>,
 }
 
 impl Drr {
@@ -235,8 +243,7 @@ impl Drr {
             flows: vec![ABSENT; capacity].into(),
             current: VecDeque::with_capacity(capacity),
             later: Vec::with_capacity(capacity),
-            asleep: vec![0; capacity.div_ceil(64)].into(),
-            probe: 0,
+            probed: VecDeque::with_capacity(capacity),
         }
     }
 
@@ -247,8 +254,8 @@ impl Drr {
         let flow = self.flows.get_mut(channel.index())?;
         flow.weight = weight;
         if flow.place == Place::Absent {
-            *flow = Flow { weight, place: Place::Asleep, ..ABSENT };
-            self.asleep[channel.index() / 64] |= 1 << (channel.index() % 64);
+            *flow = Flow { weight, place: Place::Asleep, probes: Probes::Yes, ..ABSENT };
+            self.probed.push_back(channel);
         }
         Some(())
     }
@@ -259,7 +266,7 @@ impl Drr {
         *flow = ABSENT;
         self.current.retain(|&other| other != channel);
         self.later.retain(|&other| other != channel);
-        self.asleep[channel.index() / 64] &= !(1 << (channel.index() % 64));
+        self.probed.retain(|&other| other != channel);
     }
 
     /// Whether this channel is awake: its doorbell bit.
@@ -314,13 +321,11 @@ impl Drr {
     ///
     /// Falling asleep takes longer than a round of those who compete, so that nobody wakes to a second one.
     pub fn wake(&mut self, channel: ChannelNo) {
-        let index = channel.index();
-        let Some(flow) = self.flows.get_mut(index) else { return };
+        let Some(flow) = self.flows.get_mut(channel.index()) else { return };
         if flow.place != Place::Asleep {
             return;
         }
         (flow.deficit, flow.idle, flow.place) = (flow.weight.quantum(), 0, Place::Current);
-        self.asleep[index / 64] &= !(1 << (index % 64));
         self.current.push_back(channel);
     }
 
@@ -335,12 +340,13 @@ impl Drr {
 
     /// Puts a visited channel where it belongs.
     fn put_back(&mut self, channel: ChannelNo, visit: Visit) {
-        let index = channel.index();
-        let flow = &mut self.flows[index];
+        let flow = &mut self.flows[channel.index()];
         flow.idle = if visit.found_nothing() { flow.idle + 1 } else { 0 };
         if flow.idle == IDLE_VISITS {
             flow.place = Place::Asleep;
-            self.asleep[index / 64] |= 1 << (index % 64);
+            if std::mem::replace(&mut flow.probes, Probes::Yes) == Probes::No {
+                self.probed.push_back(channel);
+            }
         } else if visit.spent && visit.left == Left::Backlog {
             flow.place = Place::Later;
             self.later.push(channel);
@@ -362,26 +368,24 @@ impl Drr {
         }
     }
 
+    /// Looks at sleeping channels, each at most once.
     fn probe(&mut self, rings: &mut impl Rings) {
-        for _ in 0..PROBES {
-            let Some(index) = self.next_asleep() else { return };
-            self.probe = index + 1;
-            let channel = ChannelNo(index as u16);
+        let mut looks = 0;
+        for _ in 0..self.probed.len() {
+            let Some(channel) = self.probed.pop_front() else { return };
+            let flow = &mut self.flows[channel.index()];
+            if flow.place != Place::Asleep {
+                flow.probes = Probes::No;
+                continue;
+            }
+            self.probed.push_back(channel);
             if rings.look(channel) == Ring::Filled {
                 self.wake(channel);
             }
+            looks += 1;
+            if looks == PROBES {
+                return;
+            }
         }
-    }
-
-    /// The first sleeping channel at or after the probe, then from the beginning.
-    fn next_asleep(&self) -> Option<usize> {
-        let from = |start: usize| {
-            let words = self.asleep.iter().enumerate().skip(start / 64);
-            words.into_iter().find_map(|(word, &bits)| {
-                let bits = if word == start / 64 { bits & (u64::MAX << (start % 64)) } else { bits };
-                (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
-            })
-        };
-        from(self.probe).or_else(|| from(0))
     }
 }
