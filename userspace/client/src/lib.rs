@@ -7,9 +7,14 @@
 //! | [`stack`] | a session: register tuples, take channels, hear what happens |
 //! | [`shm`] | channels: receive and send bursts over shared memory |
 //! | `phy` | a channel as a smoltcp device (feature `smoltcp`) |
+//! | `capi` | both as functions that C calls (feature `capi`; crate `octroi-c` is the library) |
+//! | [`capture`] | packets of the engines, for whoever looks at them |
 //! | [`control`] | the control protocol, which the daemon and the command line speak too |
 #![deny(unsafe_code)]
 
+#[cfg(feature = "capi")]
+pub mod capi;
+pub mod capture;
 pub mod control;
 #[cfg(feature = "smoltcp")]
 pub mod phy;

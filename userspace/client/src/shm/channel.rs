@@ -74,6 +74,15 @@ pub struct Ready {
     pub session: State,
 }
 
+/// Whether anybody is left to ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bell {
+    /// Yes, whether it rang or not.
+    Rings,
+    /// No: the daemon is gone.
+    HungUp,
+}
+
 impl Interest {
     const fn flags(self) -> u32 {
         match self {
@@ -97,6 +106,10 @@ impl Interest {
 impl Channel {
     /// Every channel of a session, one bell each.
     pub(crate) fn all(regions: &Regions, bells: Vec<OwnedFd>) -> Vec<Self> {
+        Self::starting_at(regions, bells, 0)
+    }
+
+    fn starting_at(regions: &Regions, bells: Vec<OwnedFd>, start: u32) -> Vec<Self> {
         let make = |(number, bell): (u16, OwnedFd)| {
             let (down_at, up_at) = (regions.shape.down(number)?, regions.shape.up(number)?);
             Some(Self {
@@ -104,8 +117,8 @@ impl Channel {
                 up: regions.up.clone(),
                 flags_at: up_at.rx_flags(),
                 counters_at: down_at,
-                rx: RxHalf::new(regions, down_at, up_at),
-                tx: TxHalf::new(regions, down_at, up_at, bell),
+                rx: RxHalf::new(regions, down_at, up_at, start),
+                tx: TxHalf::new(regions, down_at, up_at, bell, start),
                 number,
                 mtu: regions.session.mtu as usize,
                 features: regions.session.features,
@@ -113,6 +126,14 @@ impl Channel {
             })
         };
         (0..).zip(bells).filter_map(make).collect()
+    }
+
+    /// Every channel of a session whose regions came another way than a control connection, and whose rings are at
+    /// `start`: with the daemon's end in the same process both can be tested against each other.
+    #[cfg(feature = "lab")]
+    #[must_use]
+    pub fn over(regions: Regions, bells: Vec<OwnedFd>, start: u32) -> Vec<Self> {
+        Self::starting_at(&regions, bells, start)
     }
 
     /// Its number in the session.
@@ -195,16 +216,19 @@ impl Channel {
             let slept = sleep(self.as_fd(), left);
             ring::disarm(&self.up, flags_at);
             match slept? {
-                Rung::Maybe => self.drain(),
+                Bell::Rings => _ = self.drain(),
                 // The daemon is gone, and with it whoever could write the state.
-                Rung::HungUp => return Ok(Ready { session: State::Revoked, ..self.ready() }),
+                Bell::HungUp => return Ok(Ready { session: State::Revoked, ..self.ready() }),
             }
         }
     }
 
-    /// Takes out what the daemon has rung. For those who poll the bell themselves: drain, then look.
-    pub fn drain(&self) {
-        let _ = recv(self.as_fd().as_raw_fd(), &mut [0; DRAIN], MsgFlags::MSG_DONTWAIT);
+    /// Takes out what the daemon has rung. For those who poll the bell themselves: drain, arm, and look.
+    pub fn drain(&self) -> Bell {
+        match recv(self.as_fd().as_raw_fd(), &mut [0; DRAIN], MsgFlags::MSG_DONTWAIT) {
+            Ok(0) | Err(Errno::ECONNRESET) => Bell::HungUp,
+            Ok(_) | Err(_) => Bell::Rings,
+        }
     }
 
     /// For those who poll the bell themselves: asks to be rung, and returns what there is already.
@@ -221,12 +245,7 @@ impl AsFd for Channel {
     }
 }
 
-enum Rung {
-    Maybe,
-    HungUp,
-}
-
-fn sleep(bell: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<Rung> {
+fn sleep(bell: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<Bell> {
     // Rounded up, so that the last millisecond is slept and not spun through.
     let whole = |limit: Duration| {
         i32::try_from(limit.as_micros().div_ceil(1000)).ok().and_then(|ms| PollTimeout::try_from(ms).ok())
@@ -239,5 +258,5 @@ fn sleep(bell: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<Rung> {
     }
     let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
     let hung_up = fds.iter().any(|fd| fd.revents().is_some_and(|seen| seen.intersects(gone)));
-    Ok(if hung_up { Rung::HungUp } else { Rung::Maybe })
+    Ok(if hung_up { Bell::HungUp } else { Bell::Rings })
 }

@@ -56,13 +56,13 @@ pub struct RxFrame<'b> {
 }
 
 impl RxHalf {
-    pub(super) fn new(regions: &Regions, at: DownChannel, up_at: UpChannel) -> Self {
+    pub(super) fn new(regions: &Regions, at: DownChannel, up_at: UpChannel, start: u32) -> Self {
         Self {
             down: regions.down.clone(),
             up: regions.up.clone(),
             at,
             cons_at: up_at.rx_cons(),
-            ring: Consumer::new(regions.shape.rx_slots(), 0),
+            ring: Consumer::new(regions.shape.rx_slots(), start),
             slot_size: regions.shape.slot_size().get() as usize,
         }
     }

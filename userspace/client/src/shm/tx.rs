@@ -61,14 +61,20 @@ pub struct TooLong {
 }
 
 impl TxHalf {
-    pub(super) fn new(regions: &Regions, down_at: DownChannel, at: UpChannel, bell: OwnedFd) -> Self {
+    pub(super) fn new(
+        regions: &Regions,
+        down_at: DownChannel,
+        at: UpChannel,
+        bell: OwnedFd,
+        start: u32,
+    ) -> Self {
         Self {
             down: regions.down.clone(),
             up: regions.up.clone(),
             at,
             cons_at: down_at.tx_cons(),
             flags_at: down_at.tx_flags(),
-            ring: Producer::new(regions.shape.tx_slots(), 0),
+            ring: Producer::new(regions.shape.tx_slots(), start),
             slot_size: regions.shape.slot_size().get() as usize,
             features: regions.session.features,
             bell,
@@ -135,6 +141,11 @@ impl TxBurst<'_> {
         let bytes = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), half.slot_size) };
         let desc_at = half.at.descriptor(slot);
         Some(TxSlot { bytes, desc_at, up: &half.up, ring: &mut half.ring, count: &mut self.count })
+    }
+
+    /// Ends the burst without showing what was committed: the next burst does that, however small it is.
+    pub fn hold(self) {
+        std::mem::forget(self);
     }
 
     /// Copies one packet into the next slot and commits it; `None` if there is none left.

@@ -10,8 +10,22 @@ use super::packages::Built;
 /// cargo-deny's configuration, relative to the root.
 pub(super) const DENY: &str = "deny.toml";
 
-pub(super) fn check(packages: &[Built], allowed: &[String]) -> Vec<Problem> {
-    let refused = packages.iter().filter(|package| !permitted(&package.licence, allowed));
+/// What may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Allowed {
+    /// Licences of any package.
+    licences: Vec<String>,
+    /// Licences of one package more, by its name.
+    exceptions: Vec<(String, Vec<String>)>,
+}
+
+pub(super) fn check(packages: &[Built], allowed: &Allowed) -> Vec<Problem> {
+    let own =
+        |name: &str| allowed.exceptions.iter().filter(move |(of, _)| of == name).flat_map(|(_, own)| own);
+    let refused = packages.iter().filter(|package| {
+        let licences: Vec<_> = allowed.licences.iter().chain(own(&package.name)).cloned().collect();
+        !permitted(&package.licence, &licences)
+    });
     let problem = |package: &Built| Problem {
         path: format!("crate {}", package.name),
         line: 1,
@@ -20,17 +34,27 @@ pub(super) fn check(packages: &[Built], allowed: &[String]) -> Vec<Problem> {
     refused.map(problem).collect()
 }
 
-/// The list `allow = […]` of `[licenses]`.
+/// The list `allow = […]` of `[licenses]`, and its `exceptions`, each `{ crate = "…", allow = […] }` on a line.
 ///
 /// # Errors
-/// If there is none.
-pub(super) fn allowed(deny: &str) -> Result<Vec<String>> {
+/// If nothing is allowed.
+pub(super) fn allowed(deny: &str) -> Result<Allowed> {
     let (_, section) = deny.split_once("[licenses]").with_context(|| format!("{DENY} has no [licenses]"))?;
-    let list = section.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']'));
-    let (list, _) = list.with_context(|| format!("{DENY} allows no licence"))?;
-    let names: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-    ensure!(!names.is_empty(), "{DENY} allows no licence");
-    Ok(names)
+    let section = section.split("\n[").next().unwrap_or_default();
+    let licences = list(section).with_context(|| format!("{DENY} allows no licence"))?;
+    ensure!(!licences.is_empty(), "{DENY} allows no licence");
+    let lines = section.split_once("exceptions = [").map_or("", |(_, rest)| rest).lines();
+    let exceptions = lines.filter_map(|line| {
+        let (_, name) = line.split_once("crate = \"")?;
+        Some((name.split('"').next()?.to_owned(), list(line)?))
+    });
+    Ok(Allowed { exceptions: exceptions.collect(), licences })
+}
+
+/// The words of the first `allow = […]`.
+fn list(text: &str) -> Option<Vec<String>> {
+    let (list, _) = text.split_once("allow = [")?.1.split_once(']')?;
+    Some(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
 /// Whether an SPDX expression can be met with the allowed licences. `/` is how `OR` was written once.
@@ -77,13 +101,18 @@ fn term(words: &mut Words, allowed: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn list() -> Vec<String> {
-        allowed("[licenses]\nconfidence = 0.9\nallow = [\n \"MIT\", # short\n \"Apache-2.0 WITH LLVM-exception\",\n]\n").unwrap()
+    const TEXT: &str = "[licenses]\nconfidence = 0.9\nallow = [\n \"MIT\", # short\n \
+        \"Apache-2.0 WITH LLVM-exception\",\n]\nexceptions = [\n \
+        { crate = \"odd\", allow = [\"MPL-2.0\"] },\n]\n\n[bans]\nallow = [\"x\"]\n";
+
+    fn known() -> Allowed {
+        allowed(TEXT).unwrap()
     }
 
     #[test]
     fn the_list_is_cargo_denys() {
-        assert_eq!(list(), ["MIT", "Apache-2.0 WITH LLVM-exception"]);
+        assert_eq!(known().licences, ["MIT", "Apache-2.0 WITH LLVM-exception"]);
+        assert_eq!(known().exceptions, [("odd".to_owned(), vec!["MPL-2.0".to_owned()])]);
         for text in ["", "[licenses]", "[licenses]\nallow = []"] {
             assert!(allowed(text).is_err(), "{text:?}");
         }
@@ -105,14 +134,21 @@ mod tests {
             ("MIT MIT", false),
             ("", false),
         ] {
-            assert_eq!(permitted(expression, &list()), permits, "{expression:?}");
+            assert_eq!(permitted(expression, &known().licences), permits, "{expression:?}");
         }
     }
 
     #[test]
     fn a_package_without_a_licence_is_named() {
         let built = |licence: &str| Built { name: "x".into(), licence: licence.into() };
-        assert!(check(&[built("MIT")], &list()).is_empty());
-        assert_eq!(check(&[built(""), built("GPL-3.0")], &list()).len(), 2);
+        assert!(check(&[built("MIT")], &known()).is_empty());
+        assert_eq!(check(&[built(""), built("GPL-3.0")], &known()).len(), 2);
+    }
+
+    #[test]
+    fn an_exception_is_for_one_package() {
+        let built = |name: &str| Built { name: name.into(), licence: "MPL-2.0".into() };
+        let problems = check(&[built("odd"), built("other")], &known());
+        assert!(problems.len() == 1 && problems[0].path == "crate other", "{problems:?}");
     }
 }
