@@ -15,7 +15,7 @@ use smoltcp::{
 };
 
 use crate::shm::{
-    channel::{Channel, Interest, Ready},
+    channel::{Bell, Channel, Interest, Ready},
     rx::RxBurst,
     tx::TxBurst,
 };
@@ -64,8 +64,8 @@ impl OctroiDevice {
     }
 
     /// For those who poll the bell themselves: takes out what was rung. Drain, then look.
-    pub fn drain(&self) {
-        self.channel.drain();
+    pub fn drain(&self) -> Bell {
+        self.channel.drain()
     }
 
     /// With a full Tx ring nothing is received, so a received packet is no reason to wake then.
