@@ -92,6 +92,8 @@ counters! {
     TxUnfit = "tx_unfit", Dropped;
     /// The port went away with packets still to be sent.
     TxPortGone = "tx_port_gone", Dropped;
+    /// Packets that a capture was not shown, because whoever captures was too slow.
+    CaptureLost = "capture_lost", Note;
 }
 
 /// A counter whose role is `Dropped`: the only thing a drop may be counted as.

@@ -5,9 +5,11 @@
 //! `tx_port_gone`: engines of this layout share nothing.
 use std::sync::Arc;
 
-use multistack::{egress::World, neighbour::LinkNo};
+use abi::shm::desc::Form;
+use multistack::{egress::World, neighbour::LinkNo, registry::SessionId};
 
 use crate::{
+    capture::{Crossed, Off, Refused, Tap, Taps, Way},
     clock::Nanos,
     counter::{Counter, Loss},
     frame::Frame,
@@ -17,7 +19,7 @@ use crate::{
     port::{Port, PortError, PortId, Receive},
     program::{Env, Out, Program, Verdict},
     role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, PortState, Role, Turn},
-    stacks::{Source, StackChannel, StackEvent, Stacks, Wires},
+    stacks::{Copied, Source, StackChannel, StackEvent, Stacks, Wires},
     tables::{Generation, PortConfigs, Published, Reader},
     wakeup::PollSet,
 };
@@ -180,19 +182,26 @@ impl<P: Port> RunToCompletion<P> {
 
     /// Gives a port up and drops both halves, with a last report; `None` if it is not here.
     pub fn detach(&mut self, port: PortId) -> Option<PortReport> {
+        self.give_up(port, &mut Off)
+    }
+
+    fn give_up<T: Tap>(&mut self, port: PortId, tap: &mut T) -> Option<PortReport> {
         let at = self.sockets.iter().position(|s| s.inbox.rx.id() == port)?;
         let mut socket = self.sockets.swap_remove(at);
         let Self { sockets, panel, failures, .. } = self;
         let ledger = &panel.ledger;
         let mut left = Vec::new();
-        socket.outbox.close(|frame| left.push(frame), |home| ledger.add(home, Counter::Transmitted, 1));
+        let sent = |home| ledger.add(home, Counter::Transmitted, 1);
+        socket.outbox.close(tap, |frame| left.push(frame), sent);
         for other in sockets.iter_mut() {
             other.outbox.purge(port, |frame| left.push(frame));
         }
         for frame in left {
+            tap.dropped(&frame, Way::Out, Counter::TxPortGone);
             ledger.add(frame.port(), Counter::TxPortGone, 1);
             socket.inbox.rx.recycle(frame);
         }
+        tap.end();
         socket.inbox.refill(failures);
         Some(socket.inbox.report())
     }
@@ -208,11 +217,23 @@ impl<P: Port> RunToCompletion<P> {
 
     /// One round over all ports, at time `now`.
     pub fn turn(&mut self, now: Nanos) -> Turn {
+        self.round(now, &mut Off)
+    }
+
+    /// The same, seen by captures.
+    pub fn turn_seen(&mut self, now: Nanos, taps: &mut Taps) -> Turn {
+        self.round(now, taps)
+    }
+
+    fn round<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn {
+        if T::ON {
+            tap.begin(now, self.tables.newest());
+        }
         let mut moved = 0;
         for at in 0..self.sockets.len() {
-            moved += self.serve(at, now);
+            moved += self.serve(at, now, tap);
         }
-        moved += self.originate(now);
+        moved += self.originate(now, tap);
         let ledger = &self.panel.ledger;
         let mut held = 0;
         for Socket { outbox, .. } in &mut self.sockets {
@@ -220,25 +241,30 @@ impl<P: Port> RunToCompletion<P> {
                 moved += 1;
                 ledger.add(home, Counter::Transmitted, 1);
             };
-            if let Err(error) = outbox.flush(taken) {
+            if let Err(error) = outbox.flush(tap, taken) {
                 self.failures.push(Failure { port: outbox.id(), error });
             }
             held += outbox.backlog();
         }
+        tap.end();
         Turn { moved, held }
     }
 
     /// Receives one batch from a port and carries it to its end.
-    fn serve(&mut self, at: usize, now: Nanos) -> usize {
+    fn serve<T: Tap>(&mut self, at: usize, now: Nanos, tap: &mut T) -> usize {
         let Self { sockets, program, tables, panel, limits, frames, verdicts, failures } = self;
         let Some(socket) = sockets.get_mut(at) else { return 0 };
         let received = socket.inbox.receive(frames, limits.batch, failures);
         if received != 0 {
             let ledger = &panel.ledger;
             ledger.add(socket.inbox.rx.id(), Counter::Rx, received as u64);
-            program.run(frames, verdicts, &Env { now, snapshot: tables.newest(), ledger });
+            let env = Env { now, snapshot: tables.newest(), ledger };
+            if T::ON {
+                tap.received(frames, &env);
+            }
+            program.run(frames, verdicts, &env);
             for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
-                settle(sockets, at, ledger, frame, verdict);
+                settle(sockets, at, (ledger, &mut *tap), frame, verdict);
             }
         }
         if let Some(socket) = self.sockets.get_mut(at) {
@@ -248,7 +274,7 @@ impl<P: Port> RunToCompletion<P> {
     }
 
     /// Shows applications what was received for them, and sends what they have.
-    fn originate(&mut self, now: Nanos) -> usize {
+    fn originate<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> usize {
         let Self { sockets, program, tables, panel, .. } = self;
         let Some(stacks) = program.stacks() else { return 0 };
         stacks.publish();
@@ -256,7 +282,7 @@ impl<P: Port> RunToCompletion<P> {
         let tables = tables.newest().tables();
         let tags = tables.ports.get(home).map_or(0, |config| config.tags);
         let mut source = Source {
-            wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger },
+            wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger, tap },
             world: World { mirror: &tables.mirror, network: &tables.network },
             header: wire::ethernet::HEADER_LEN + usize::from(tags) * wire::vlan::TAG_LEN,
             now: now.since(Nanos::default()),
@@ -264,6 +290,12 @@ impl<P: Port> RunToCompletion<P> {
         let turn = stacks.turn(&mut source);
         stacks.publish();
         turn.packets as usize
+    }
+
+    /// No captures yet, to be given to [`RunToCompletion::turn_seen`].
+    #[must_use]
+    pub fn taps(&self) -> Taps {
+        Taps::on(Arc::clone(&self.panel))
     }
 
     /// The engine's counters.
@@ -280,14 +312,15 @@ impl<P: Port> RunToCompletion<P> {
 }
 
 /// The engine's ports, for packets that are made here.
-struct Sockets<'a, P: Port> {
+struct Sockets<'a, P: Port, T> {
     sockets: &'a mut [Socket<P>],
     home: PortId,
     ports: &'a PortConfigs,
     ledger: &'a Ledger,
+    tap: &'a mut T,
 }
 
-impl<P: Port> Wires for Sockets<'_, P> {
+impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
     fn is_blocked(&self) -> bool {
         self.sockets.iter().any(|socket| socket.outbox.backlog() != 0)
     }
@@ -303,47 +336,89 @@ impl<P: Port> Wires for Sockets<'_, P> {
     }
 
     fn send(&mut self, link: LinkNo, frame: Frame) {
-        let Self { sockets, ports, .. } = self;
+        let Self { sockets, ports, ledger, tap, .. } = self;
         let at = sockets.iter().position(|socket| ports.link(socket.outbox.id()) == link);
-        let out = at.and_then(|at| Some(sockets.get(at)?.outbox.id()));
-        // The link may have no port on this engine any more; its packets are then those of a port that is gone.
-        let verdict = out.map_or(const { Verdict::Drop(Loss::of(Counter::TxPortGone)) }, |port| {
-            Verdict::Transmit(Out::Port(port))
-        });
-        settle(sockets, 0, self.ledger, frame, verdict);
+        let Some(out) = at.and_then(|at| Some(sockets.get(at)?.outbox.id())) else {
+            // The link has no port on this engine any more; its packets are then those of a port that is gone.
+            return lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out);
+        };
+        settle(sockets, 0, (ledger, &mut **tap), frame, Verdict::Transmit(Out::Port(out)));
     }
 
     fn count(&mut self, counter: Counter) {
         self.ledger.add(self.home, counter, 1);
     }
+
+    fn refused(&mut self, frame: &mut Frame, copied: Option<Copied>, session: SessionId, reason: Counter) {
+        if T::ON {
+            let nothing = Copied { form: Form::L3, ahead: 0, room: usize::MAX };
+            let Copied { form, ahead, room } = copied.unwrap_or(nothing);
+            let packet = frame.with_room_mut(ahead).and_then(|buffer| buffer.get(room..)).unwrap_or_default();
+            self.tap.refused(&Refused { packet, form, session, reason }, self.home);
+        }
+    }
+
+    fn crossed(&mut self, crossed: &Crossed<'_>) {
+        self.tap.crossed(crossed);
+    }
 }
+
+/// Who is told of a packet's end: the books, and those who capture.
+type Told<'a, T> = (&'a Ledger, &'a mut T);
 
 /// Ends a packet's way: exactly one outcome is counted, here or when its backlog moves.
 #[inline]
-fn settle<P: Port>(sockets: &mut [Socket<P>], at: usize, ledger: &Ledger, frame: Frame, verdict: Verdict) {
+fn settle<P: Port, T: Tap>(
+    sockets: &mut [Socket<P>],
+    at: usize,
+    (ledger, tap): Told<'_, T>,
+    frame: Frame,
+    verdict: Verdict,
+) {
     let home = frame.port();
-    let (frame, counter) = match verdict {
-        Verdict::Deliver => (frame, Counter::Delivered),
-        Verdict::Drop(loss) => (frame, loss.counter()),
+    match verdict {
+        Verdict::Deliver => {
+            ledger.add(home, Counter::Delivered, 1);
+            recycle(sockets, at, frame);
+        }
+        Verdict::Drop(loss) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::In),
         // A program never ends in it; were it so, this would be its meaning.
-        Verdict::Next => (frame, Counter::RxNoStage),
+        Verdict::Next => lose(sockets, at, (ledger, tap), frame, Counter::RxNoStage, Way::In),
         Verdict::Transmit(out) => {
             let socket = match out {
                 Out::Back => sockets.get_mut(at),
                 Out::Port(port) => sockets.iter_mut().find(|s| s.outbox.id() == port),
             };
             let sent = match socket {
-                Some(socket) => socket.outbox.send(frame),
+                Some(socket) => socket.outbox.send(frame, tap),
                 None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
             };
             match sent {
-                Ok(Sent::Taken) => return ledger.add(home, Counter::Transmitted, 1),
-                Ok(Sent::Waits) => return,
-                Err((frame, loss)) => (frame, loss.counter()),
+                Ok(Sent::Taken) => ledger.add(home, Counter::Transmitted, 1),
+                Ok(Sent::Waits) => {}
+                Err((frame, loss)) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::Out),
             }
         }
-    };
-    ledger.add(home, counter, 1);
+    }
+}
+
+/// Ends the way of a packet that nobody gets.
+#[inline]
+fn lose<P: Port, T: Tap>(
+    sockets: &mut [Socket<P>],
+    at: usize,
+    (ledger, tap): Told<'_, T>,
+    frame: Frame,
+    reason: Counter,
+    way: Way,
+) {
+    tap.dropped(&frame, way, reason);
+    ledger.add(frame.port(), reason, 1);
+    recycle(sockets, at, frame);
+}
+
+#[inline]
+fn recycle<P: Port>(sockets: &mut [Socket<P>], at: usize, frame: Frame) {
     if let Some(socket) = sockets.get_mut(at) {
         socket.inbox.rx.recycle(frame);
     }
@@ -358,11 +433,11 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
         self.tables.peek()
     }
 
-    fn turn(&mut self, now: Nanos) -> Turn {
-        Self::turn(self, now)
+    fn turn<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn {
+        self.round(now, tap)
     }
 
-    fn obey(&mut self, command: Command<P>) {
+    fn obey(&mut self, command: Command<P>, tap: &mut impl Tap) {
         match command {
             Command::Add { rx: Some(rx), tx: Some(tx) } => self.add(rx, tx),
             Command::Quiesce(port) => {
@@ -370,13 +445,13 @@ impl<P: Port> Role<P> for RunToCompletion<P> {
                 sockets.for_each(|s| s.inbox.quiesce());
             }
             // Whoever asked may have given up waiting; the answer is then nobody's.
-            Command::Close(port, answer) => _ = answer.send(self.detach(port)),
+            Command::Close(port, answer) => _ = answer.send(self.give_up(port, tap)),
             Command::Report(answer) => _ = answer.send(self.reports()),
             Command::Open(channel, answer) => _ = answer.send(self.open_channel(*channel)),
             Command::Shut(session, answer) => {
                 _ = answer.send(self.program.stacks().is_some_and(|stacks| stacks.close(session)));
             }
-            Command::Add { .. } | Command::Stop => {}
+            Command::Add { .. } | Command::Tap(..) | Command::Untap(..) | Command::Stop => {}
         }
     }
 

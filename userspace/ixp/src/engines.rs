@@ -20,7 +20,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
     account::{Account, Charge, OverLimit, Standing},
-    clock::Clock,
+    capture::{CaptureId, EngineTap},
+    clock::{Clock, Nanos},
     counter::Counter,
     engine::Limits,
     frame::Frame,
@@ -159,6 +160,7 @@ pub struct Engines<P: Port> {
     layout: Layout,
     limits: Limits,
     published: Arc<Published>,
+    clock: Arc<dyn Clock>,
     sram: Arc<Account>,
     dram: Arc<Account>,
     _memory: Charge,
@@ -197,6 +199,7 @@ impl<P: Port> Engines<P> {
             layout: spec.layout,
             limits: spec.limits,
             published: Arc::clone(&published),
+            clock: Arc::clone(&clock),
             sram,
             dram: Account::new("dram", spec.limits.dram_bytes),
             _memory: memory,
@@ -290,6 +293,31 @@ impl<P: Port> Engines<P> {
     /// The engine did not answer.
     pub fn close_channel(&self, engine: EngineId, session: SessionId) -> Result<bool, Late> {
         self.ask(engine, |answer| Command::Shut(session, answer))
+    }
+
+    /// Lets a capture see what an engine does, and waits until it does.
+    ///
+    /// # Errors
+    /// The engine did not answer; it may come to it later.
+    pub fn begin_capture(&self, engine: EngineId, tap: EngineTap) -> Result<(), Late> {
+        self.ask(engine, |answer| Command::Tap(Box::new(tap), answer))
+    }
+
+    /// Ends a capture on every engine, and waits until no ring of it is touched any more.
+    ///
+    /// # Errors
+    /// The first engine that did not answer; the others were told.
+    pub fn end_capture(&self, id: CaptureId) -> Result<(), Late> {
+        let engines = (0..self.seats.len() as u16).map(EngineId);
+        engines
+            .map(|engine| self.ask(engine, |answer| Command::Untap(id, answer)).map(drop))
+            .fold(Ok(()), Result::and)
+    }
+
+    /// The engines' clock.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.clock.now()
     }
 
     /// Detaches a port: lets what has arrived and what is under way come to its end, within bounds, then waits until

@@ -16,12 +16,14 @@
 //! | XScale's packets: what the host sends and gets | [`stacks`] over [`region`] |
 //! | media interface | [`port`]: AF_XDP elsewhere; memory, captures, templates and faults here |
 //!
-//! [`books`] close over all of it, [`panel`] and [`watchdog`] show how the engines are, and [`clock`] is the only time.
+//! [`books`] close over all of it, [`capture`] looks into it, [`panel`] and [`watchdog`] show how the engines are, and
+//! [`clock`] is the only time.
 #![deny(unsafe_code)]
 
 pub mod account;
 pub mod books;
 pub mod cam;
+pub mod capture;
 pub mod clock;
 pub mod counter;
 pub mod doorbell;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::{
+    capture::Tap,
     counter::{Counter, Loss},
     frame::Frame,
     port::{PortError, PortId, Transmit},
@@ -35,12 +36,12 @@ impl<T: Transmit> Outbox<T> {
     /// # Errors
     /// The frame, and the reason for which it must be dropped.
     #[inline]
-    pub(crate) fn send(&mut self, frame: Frame) -> Result<Sent, (Frame, Loss)> {
+    pub(crate) fn send(&mut self, frame: Frame, tap: &mut impl Tap) -> Result<Sent, (Frame, Loss)> {
         if self.failed {
             return Err((frame, const { Loss::of(Counter::TxPortGone) }));
         }
         let frame = if self.backlog.is_empty() {
-            match self.tx.send(frame) {
+            match hand(&mut self.tx, frame, tap) {
                 Ok(()) => return Ok(Sent::Taken),
                 Err(frame) => frame,
             }
@@ -62,7 +63,11 @@ impl<T: Transmit> Outbox<T> {
     ///
     /// # Errors
     /// [`PortError`] once, when the port fails; from then on it takes nothing more.
-    pub(crate) fn flush(&mut self, mut taken: impl FnMut(PortId)) -> Result<(), PortError> {
+    pub(crate) fn flush(
+        &mut self,
+        tap: &mut impl Tap,
+        mut taken: impl FnMut(PortId),
+    ) -> Result<(), PortError> {
         if self.failed {
             return Ok(());
         }
@@ -72,7 +77,7 @@ impl<T: Transmit> Outbox<T> {
         }
         while let Some(frame) = self.backlog.pop_front() {
             let home = frame.port();
-            match self.tx.send(frame) {
+            match hand(&mut self.tx, frame, tap) {
                 Ok(()) => taken(home),
                 Err(frame) => {
                     self.backlog.push_front(frame);
@@ -114,15 +119,29 @@ impl<T: Transmit> Outbox<T> {
     }
 
     /// Tries, within a bound, to get out what the ring holds, and hands back what waits.
-    pub(crate) fn close(&mut self, mut left: impl FnMut(Frame), mut taken: impl FnMut(PortId)) {
+    pub(crate) fn close(
+        &mut self,
+        tap: &mut impl Tap,
+        mut left: impl FnMut(Frame),
+        mut taken: impl FnMut(PortId),
+    ) {
         for _ in 0..CLOSING_FLUSHES {
-            if !self.is_pending() || self.flush(&mut taken).is_err() {
+            if !self.is_pending() || self.flush(tap, &mut taken).is_err() {
                 break;
             }
         }
         self.failed = true;
         self.backlog.drain(..).for_each(&mut left);
     }
+}
+
+/// Hands a frame to its port, and shows it to those who capture what leaves: once it is gone there is nothing to show.
+#[inline(always)]
+fn hand<T: Transmit>(tx: &mut T, frame: Frame, tap: &mut impl Tap) -> Result<(), Frame> {
+    tap.leaving(&frame, tx.id());
+    tx.send(frame)?;
+    tap.left();
+    Ok(())
 }
 
 /// What became of a frame that was given to an [`Outbox`].
@@ -137,9 +156,12 @@ pub(crate) enum Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{
-        Port, Receive,
-        memory::{Options, memory_port},
+    use crate::{
+        capture::Off,
+        port::{
+            Port, Receive,
+            memory::{Options, memory_port},
+        },
     };
 
     #[test]
@@ -152,7 +174,7 @@ mod tests {
             let mut frame = rx.alloc().expect("free");
             frame.set_len(1).expect("room");
             frame.bytes_mut()[0] = number;
-            outbox.send(frame).expect("room")
+            outbox.send(frame, &mut Off).expect("room")
         };
         let fates = [0, 1, 2].map(|number| send(&mut outbox, number));
         assert_eq!(fates, [Sent::Taken, Sent::Taken, Sent::Waits]);
@@ -161,7 +183,7 @@ mod tests {
         assert_eq!(send(&mut outbox, 3), Sent::Waits, "there is room in the ring, but 2 was first");
         assert_eq!(send(&mut outbox, 4), Sent::Waits);
         while outbox.is_pending() {
-            outbox.flush(|_| {}).expect("there");
+            outbox.flush(&mut Off, |_| {}).expect("there");
             far.collect(1, |packet| order.push(packet[0]));
         }
         far.collect(8, |packet| order.push(packet[0]));
@@ -202,7 +224,7 @@ mod tests {
         let mut send = |outbox: &mut Outbox<_>, len: usize| {
             let mut frame = rx.alloc().expect("free");
             frame.set_len(len).expect("room");
-            outbox.send(frame).map_err(|(_, loss)| loss.counter())
+            outbox.send(frame, &mut Off).map_err(|(_, loss)| loss.counter())
         };
         // With room in the ring, and behind others that wait.
         let fates = [100, 101, 100, 100, 101, 99].map(|len| send(&mut outbox, len));
@@ -211,7 +233,7 @@ mod tests {
         let mut lengths = Vec::new();
         while outbox.is_pending() {
             far.collect(8, |packet| lengths.push(packet.len()));
-            outbox.flush(|_| {}).expect("there");
+            outbox.flush(&mut Off, |_| {}).expect("there");
         }
         far.collect(8, |packet| lengths.push(packet.len()));
         assert_eq!(lengths, [100, 100, 100, 99]);

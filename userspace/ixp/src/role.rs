@@ -7,6 +7,7 @@ use multistack::registry::SessionId;
 use thiserror::Error;
 
 use crate::{
+    capture::{CaptureId, EngineTap, Tap},
     clock::Nanos,
     port::{Census, Port, PortError, PortId, RxLosses},
     stacks::{StackChannel, StackEvent},
@@ -84,6 +85,10 @@ pub(crate) enum Command<P: Port> {
     Open(Box<StackChannel>, Sender<Result<(), OpenChannelError>>),
     /// Let go of this session's channel; answers whether it was here.
     Shut(SessionId, Sender<bool>),
+    /// Show packets to this capture from now on.
+    Tap(Box<EngineTap>, Sender<()>),
+    /// Show none to that one any more; answers whether it was here.
+    Untap(CaptureId, Sender<bool>),
     /// End the thread.
     Stop,
 }
@@ -95,9 +100,9 @@ pub(crate) trait Role<P: Port>: Send {
     /// The number of the newest tables, taken or not.
     fn newest(&self) -> Generation;
     /// One round: everything once, nothing waited for.
-    fn turn(&mut self, now: Nanos) -> Turn;
-    /// Carries out a command, all but `Stop`.
-    fn obey(&mut self, command: Command<P>);
+    fn turn<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn;
+    /// Carries out a command that is not for the thread itself: `Tap`, `Untap` and `Stop` are.
+    fn obey(&mut self, command: Command<P>, tap: &mut impl Tap);
     /// Whether rings that others fill have something for it.
     fn work_waits(&self) -> bool;
     /// Whether it must come back soon even if nothing arrives.

@@ -32,13 +32,14 @@ use nix::{
 };
 
 use crate::{
+    capture::Crossed,
     counter::{Counter, Loss},
     doorbell::Doorbell,
     frame::Frame,
     region::Region,
 };
 
-pub(crate) use originate::{Source, Wires};
+pub(crate) use originate::{Copied, Source, Wires};
 
 /// Packets between sessions that one loop holds: as many as a loop takes.
 const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
@@ -258,6 +259,7 @@ impl Stacks {
                 Ok(()) => Counter::Delivered,
                 Err(loss) => loss.counter(),
             };
+            source.wires.crossed(&Crossed { frame: &frame, meta: &meta, to, outcome: counter });
             source.wires.count(counter);
             source.wires.recycle(frame);
         }

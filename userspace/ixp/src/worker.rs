@@ -1,6 +1,7 @@
 //! The thread of an engine: reads its mail, gives it rounds, and sleeps when the idle strategy says so.
 //!
-//! Between two rounds without mail it makes no system call, takes no lock and allocates nothing.
+//! Between two rounds without mail it makes no system call, takes no lock and allocates nothing. Its loop is compiled
+//! twice, with a capture and without one: which of them runs is decided where mail is read, and nowhere else.
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,6 +14,7 @@ use std::{
 use nix::sys::eventfd::EventFd;
 
 use crate::{
+    capture::{CaptureId, EngineTap, Off, Tap, Taps},
     clock::Clock,
     engines::{EngineId, Event},
     panel::{Activity, Panel},
@@ -105,16 +107,53 @@ pub(crate) struct Worker<P: Port, R> {
     pub(crate) alarm: Alarm,
 }
 
+/// Why a loop of rounds ended.
+enum Ended {
+    /// It was told to stop.
+    Stop,
+    /// Captures begin or end.
+    Change(Vec<Change>),
+}
+
+/// A capture begins or ends.
+enum Change {
+    Add(Box<EngineTap>, Sender<()>),
+    Remove(CaptureId, Sender<bool>),
+}
+
 impl<P: Port, R: Role<P>> Worker<P, R> {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         let thread = nix::unistd::gettid().as_raw();
         self.desk.panel.started(thread.unsigned_abs());
+        let mut taps = Taps::on(Arc::clone(&self.desk.panel));
+        loop {
+            let ended = if taps.is_empty() { self.rounds(&mut Off) } else { self.rounds(&mut taps) };
+            let Ended::Change(changes) = ended else { break };
+            for change in changes {
+                // Whoever asked may have given up waiting; the answer is then nobody's.
+                match change {
+                    Change::Add(tap, answer) => {
+                        taps.add(*tap);
+                        let _ = answer.send(());
+                    }
+                    Change::Remove(id, answer) => _ = answer.send(taps.remove(id)),
+                }
+            }
+        }
+        self.desk.panel.set(Activity::Stopped);
+    }
+
+    /// Rounds until somebody says stop, or captures begin or end.
+    fn rounds<T: Tap>(&mut self, tap: &mut T) -> Ended {
         let mut empty_rounds = 0;
-        while self.read_mail() {
+        loop {
+            if let Some(ended) = self.read_mail(tap) {
+                return ended;
+            }
             let now = self.clock.now();
             self.desk.panel.begin(now, self.role.refresh());
-            let turn = self.role.turn(now);
+            let turn = self.role.turn(now, tap);
             self.desk.panel.end(turn.moved, turn.held);
             self.report_failures();
             empty_rounds = if turn.moved == 0 { u32::saturating_add(empty_rounds, 1) } else { 0 };
@@ -122,22 +161,24 @@ impl<P: Port, R: Role<P>> Worker<P, R> {
                 self.sleep();
             }
         }
-        self.desk.panel.set(Activity::Stopped);
     }
 
-    /// Obeys what lies on the desk; `false` means stop.
+    /// Obeys what lies on the desk, and says if the rounds are over.
     #[inline]
-    fn read_mail(&mut self) -> bool {
+    fn read_mail(&mut self, tap: &mut impl Tap) -> Option<Ended> {
         if !self.desk.has_mail() {
-            return true;
+            return None;
         }
+        let mut changes = Vec::new();
         for command in self.desk.take() {
-            if matches!(command, Command::Stop) {
-                return false;
+            match command {
+                Command::Stop => return Some(Ended::Stop),
+                Command::Tap(tap, answer) => changes.push(Change::Add(tap, answer)),
+                Command::Untap(id, answer) => changes.push(Change::Remove(id, answer)),
+                command => self.role.obey(command, tap),
             }
-            self.role.obey(command);
         }
-        true
+        (!changes.is_empty()).then_some(Ended::Change(changes))
     }
 
     fn sleep(&mut self) {

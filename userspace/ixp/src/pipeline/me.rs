@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Freed, Leaving, Outlet};
 use crate::{
+    capture::{Tap, Way},
     clock::Nanos,
     counter::Counter,
     engine::Limits,
@@ -31,12 +32,15 @@ pub(crate) struct MicroEngine {
 }
 
 impl MicroEngine {
-    fn round(&mut self, now: Nanos) -> usize {
+    fn round<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> usize {
         let Self { inlet, outlet, freed, program, tables, panel, limits, frames, verdicts } = self;
         let ledger = &panel.ledger;
         let taken = inlet.pop_burst(frames, limits.batch);
         if taken == 0 {
             return 0;
+        }
+        if T::ON {
+            tap.begin(now, tables.newest());
         }
         program.run(frames, verdicts, &Env { now, snapshot: tables.newest(), ledger });
         for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
@@ -51,21 +55,30 @@ impl MicroEngine {
                     continue;
                 }
                 Verdict::Deliver => Counter::Delivered,
-                Verdict::Drop(loss) => loss.counter(),
+                Verdict::Drop(loss) => drop(tap, &frame, loss.counter()),
                 // A program never ends in it; were it so, this would be its meaning.
-                Verdict::Next => Counter::RxNoStage,
+                Verdict::Next => drop(tap, &frame, Counter::RxNoStage),
             };
             ledger.add(home, counter, 1);
             freed.stage(frame);
         }
         let staged = &mut freed.staged;
         outlet.flush(|Leaving { frame, .. }| {
+            tap.dropped(&frame, Way::Out, Counter::ScratchRingFull);
             ledger.add(frame.port(), Counter::ScratchRingFull, 1);
             staged.push(frame);
         });
         freed.give_back();
+        tap.end();
         taken
     }
+}
+
+/// Shows a packet that ends here, and why.
+#[inline]
+fn drop(tap: &mut impl Tap, frame: &Frame, reason: Counter) -> Counter {
+    tap.dropped(frame, Way::In, reason);
+    reason
 }
 
 impl<P: Port> Role<P> for MicroEngine {
@@ -77,12 +90,12 @@ impl<P: Port> Role<P> for MicroEngine {
         self.tables.peek()
     }
 
-    fn turn(&mut self, now: Nanos) -> Turn {
-        let moved = self.round(now);
+    fn turn<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn {
+        let moved = self.round(now, tap);
         Turn { moved, held: self.inlet.len() }
     }
 
-    fn obey(&mut self, command: Command<P>) {
+    fn obey(&mut self, command: Command<P>, _: &mut impl Tap) {
         match command {
             // An application's packets need frames, and those are the receiving engine's.
             Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),

@@ -9,12 +9,14 @@ use region::prefetch;
 
 use super::{Outlet, flow};
 use crate::{
+    capture::{Tap, Way},
     clock::Nanos,
     counter::Counter,
     engine::{Inbox, Limits},
     frame::Frame,
     panel::Panel,
     port::{Port, PortError, PortId, Receive},
+    program::Env,
     ring::Consumer,
     role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, Role, Turn},
     tables::{Generation, Reader},
@@ -49,7 +51,7 @@ impl<P: Port> RxEngine<P> {
     }
 
     /// Receives one batch from a port and stages it for the microengines.
-    pub(super) fn share_out(&mut self, at: usize) -> usize {
+    pub(super) fn share_out<T: Tap>(&mut self, at: usize, now: Nanos, tap: &mut T) -> usize {
         let Self { inboxes, outlets, tables, panel, limits, frames, failures, .. } = self;
         let Some(inbox) = inboxes.get_mut(at) else { return 0 };
         let received = inbox.receive(frames, limits.batch, failures);
@@ -58,7 +60,12 @@ impl<P: Port> RxEngine<P> {
         }
         let port = inbox.rx.id();
         panel.ledger.add(port, Counter::Rx, received as u64);
-        let config = tables.newest().tables().ports.get(port);
+        let snapshot = tables.newest();
+        if T::ON {
+            tap.begin(now, snapshot);
+            tap.received(frames, &Env { now, snapshot, ledger: &panel.ledger });
+        }
+        let config = snapshot.tables().ports.get(port);
         for frame in frames.iter() {
             prefetch::read(frame.as_ptr().wrapping_sub(RxMeta::SIZE));
         }
@@ -73,10 +80,11 @@ impl<P: Port> RxEngine<P> {
     }
 
     /// Hands the staged packets over; what does not fit is dropped.
-    pub(super) fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self, tap: &mut impl Tap) {
         let Self { inboxes, outlets, panel, .. } = self;
         for outlet in outlets {
             outlet.flush(|frame| {
+                tap.dropped(&frame, Way::In, Counter::ScratchRingFull);
                 panel.ledger.add(frame.port(), Counter::ScratchRingFull, 1);
                 recycle::<P>(inboxes, frame);
             });
@@ -113,12 +121,13 @@ impl<P: Port> Role<P> for RxEngine<P> {
         self.tables.peek()
     }
 
-    fn turn(&mut self, _: Nanos) -> Turn {
+    fn turn<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn {
         let mut moved = self.take_back();
         for at in 0..self.inboxes.len() {
-            moved += self.share_out(at);
-            self.hand_over();
+            moved += self.share_out(at, now, tap);
+            self.hand_over(tap);
         }
+        tap.end();
         for inbox in &mut self.inboxes {
             inbox.refill(&mut self.failures);
         }
@@ -126,7 +135,7 @@ impl<P: Port> Role<P> for RxEngine<P> {
         Turn { moved, held: 0 }
     }
 
-    fn obey(&mut self, command: Command<P>) {
+    fn obey(&mut self, command: Command<P>, _: &mut impl Tap) {
         match command {
             Command::Add { rx: Some(rx), .. } => self.inboxes.push(Inbox::new(rx)),
             Command::Quiesce(port) => {
@@ -137,7 +146,7 @@ impl<P: Port> Role<P> for RxEngine<P> {
             Command::Report(answer) => _ = answer.send(self.reports()),
             Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),
             Command::Shut(_, answer) => _ = answer.send(false),
-            Command::Add { .. } | Command::Stop => {}
+            Command::Add { .. } | Command::Tap(..) | Command::Untap(..) | Command::Stop => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     books::Books,
+    capture::Off,
     clock::Nanos,
     counter::Counter,
     engines::Row,
@@ -47,8 +48,8 @@ impl Rig {
         let mut pipeline = assemble(first, between, last, &published, limits, &programs).expect("legal");
         let (port, far) = memory_port(Options::new(PORT)).expect("small");
         let (rx, tx) = port.split();
-        pipeline.rx.obey(Command::Add { rx: Some(rx), tx: None });
-        pipeline.tx.obey(Command::Add { rx: None, tx: Some(tx) });
+        pipeline.rx.obey(Command::Add { rx: Some(rx), tx: None }, &mut Off);
+        pipeline.tx.obey(Command::Add { rx: None, tx: Some(tx) }, &mut Off);
         Self { pipeline, panels, far, _published: published, host }
     }
 
@@ -59,18 +60,18 @@ impl Rig {
     }
 
     fn turn_rx(&mut self) {
-        Role::<MemoryPort>::turn(&mut self.pipeline.rx, Nanos::default());
+        Role::<MemoryPort>::turn(&mut self.pipeline.rx, Nanos::default(), &mut Off);
     }
 
     /// A round of every engine; returns what they hold after it.
     fn turn(&mut self) -> usize {
         let now = Nanos::default();
         let Pipeline { rx, engines, tx, .. } = &mut self.pipeline;
-        let mut held = Role::<MemoryPort>::turn(rx, now).held;
+        let mut held = Role::<MemoryPort>::turn(rx, now, &mut Off).held;
         for engine in engines {
-            held += Role::<MemoryPort>::turn(engine, now).held;
+            held += Role::<MemoryPort>::turn(engine, now, &mut Off).held;
         }
-        held + Role::<MemoryPort>::turn(tx, now).held
+        held + Role::<MemoryPort>::turn(tx, now, &mut Off).held
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -175,7 +176,7 @@ fn a_full_ring_to_the_sender_drops_by_name() {
             rig.inject(&Packet::to(ECHO));
         }
         rig.turn_rx();
-        Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default());
+        Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default(), &mut Off);
     }
     rig.turn_rx();
     rig.balance(4);
@@ -195,9 +196,9 @@ fn frames_that_find_no_way_back_are_found_by_their_port() {
             rig.inject(&Packet::to(SINK));
         }
         // Rx takes nothing back here: it has its share out only.
-        rig.pipeline.rx.share_out(0);
-        rig.pipeline.rx.hand_over();
-        Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default());
+        rig.pipeline.rx.share_out(0, Nanos::default(), &mut Off);
+        rig.pipeline.rx.hand_over(&mut Off);
+        Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default(), &mut Off);
     }
     rig.turn();
     rig.balance(0);
@@ -211,7 +212,7 @@ fn a_packet_for_a_port_that_is_not_there_is_counted() {
     rig.inject(&Packet::to(ECHO));
     rig.turn_rx();
     let (answer, closed) = std::sync::mpsc::channel();
-    rig.pipeline.tx.obey(Command::Close(PORT, answer));
+    rig.pipeline.tx.obey(Command::Close(PORT, answer), &mut Off);
     assert!(closed.recv().expect("answered").is_none(), "the report is the receiving engine's");
     rig.turn();
     rig.turn();
@@ -227,12 +228,12 @@ fn what_waits_at_another_port_is_counted_for_its_own() {
     let options = Options { ring_slots: 2, ..Options::new(other) };
     let (port, _far) = memory_port(options).expect("small");
     let (_rx, tx) = port.split();
-    rig.pipeline.tx.obey(Command::Add { rx: None, tx: Some(tx) });
+    rig.pipeline.tx.obey(Command::Add { rx: None, tx: Some(tx) }, &mut Off);
     for _ in 0..5 {
         rig.inject(&Packet::to(ECHO));
     }
     rig.turn_rx();
-    Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default());
+    Role::<MemoryPort>::turn(&mut rig.pipeline.engines[0], Nanos::default(), &mut Off);
     // The microengine sent them back where they came from; the test sends them elsewhere.
     let mut leaving = Vec::new();
     rig.pipeline.tx.inlets[0].pop_burst(&mut leaving, 64);
@@ -240,9 +241,9 @@ fn what_waits_at_another_port_is_counted_for_its_own() {
         rig.pipeline.engines[0].outlet.stage(Leaving { frame, port: other });
     }
     rig.pipeline.engines[0].outlet.flush(|_| unreachable!("room for five"));
-    Role::<MemoryPort>::turn(&mut rig.pipeline.tx, Nanos::default());
+    Role::<MemoryPort>::turn(&mut rig.pipeline.tx, Nanos::default(), &mut Off);
     let (answer, _closed) = std::sync::mpsc::channel();
-    rig.pipeline.tx.obey(Command::Close(PORT, answer));
+    rig.pipeline.tx.obey(Command::Close(PORT, answer), &mut Off);
     rig.turn();
     let expected = [("rx", 5), ("rx_from_meta", 5), ("transmitted", 2), ("tx_port_gone", 3)];
     assert_eq!(rig.counters(), BTreeMap::from(expected));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Freed, Leaving};
 use crate::{
+    capture::{Tap, Way},
     clock::Nanos,
     counter::{Counter, Loss},
     engine::Limits,
@@ -29,7 +30,7 @@ pub(crate) struct TxEngine<P: Port> {
 }
 
 impl<P: Port> TxEngine<P> {
-    fn dispatch(&mut self) -> usize {
+    fn dispatch(&mut self, tap: &mut impl Tap) -> usize {
         let Self { inlets, outboxes, freed, panel, limits, leaving, .. } = self;
         let mut taken = 0;
         for inlet in inlets {
@@ -37,13 +38,14 @@ impl<P: Port> TxEngine<P> {
             for Leaving { frame, port } in leaving.drain(..) {
                 let home = frame.port();
                 let sent = match outboxes.iter_mut().find(|o| o.id() == port) {
-                    Some(outbox) => outbox.send(frame),
+                    Some(outbox) => outbox.send(frame, tap),
                     None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
                 };
                 match sent {
                     Ok(Sent::Taken) => panel.ledger.add(home, Counter::Transmitted, 1),
                     Ok(Sent::Waits) => {}
                     Err((frame, loss)) => {
+                        tap.dropped(&frame, Way::Out, loss.counter());
                         panel.ledger.add(home, loss.counter(), 1);
                         freed.stage(frame);
                     }
@@ -53,19 +55,22 @@ impl<P: Port> TxEngine<P> {
         taken
     }
 
-    fn close(&mut self, port: PortId) {
+    fn close(&mut self, port: PortId, tap: &mut impl Tap) {
         let Self { outboxes, freed, panel, .. } = self;
         let Some(at) = outboxes.iter().position(|o| o.id() == port) else { return };
         let mut left = Vec::new();
         let mut outbox = outboxes.swap_remove(at);
-        outbox.close(|frame| left.push(frame), |home| panel.ledger.add(home, Counter::Transmitted, 1));
+        let sent = |home| panel.ledger.add(home, Counter::Transmitted, 1);
+        outbox.close(tap, |frame| left.push(frame), sent);
         for other in outboxes {
             other.purge(port, |frame| left.push(frame));
         }
         for frame in left {
+            tap.dropped(&frame, Way::Out, Counter::TxPortGone);
             panel.ledger.add(frame.port(), Counter::TxPortGone, 1);
             freed.stage(frame);
         }
+        tap.end();
         freed.give_back();
     }
 }
@@ -79,9 +84,12 @@ impl<P: Port> Role<P> for TxEngine<P> {
         self.tables.peek()
     }
 
-    fn turn(&mut self, _: Nanos) -> Turn {
+    fn turn<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> Turn {
+        if T::ON {
+            tap.begin(now, self.tables.newest());
+        }
         let pending = Role::<P>::is_pending(self);
-        let mut moved = self.dispatch();
+        let mut moved = self.dispatch(tap);
         let mut held = self.inlets.iter().map(Consumer::len).sum();
         let Self { outboxes, freed, panel, failures, .. } = self;
         for outbox in outboxes {
@@ -89,11 +97,12 @@ impl<P: Port> Role<P> for TxEngine<P> {
                 moved += 1;
                 panel.ledger.add(home, Counter::Transmitted, 1);
             };
-            if let Err(error) = outbox.flush(taken) {
+            if let Err(error) = outbox.flush(tap, taken) {
                 failures.push(Failure { port: outbox.id(), error });
             }
             held += outbox.backlog();
         }
+        tap.end();
         freed.give_back();
         if pending || moved != 0 {
             // What the wire gave back lies inside the port, and the receiving engine may sleep for want of it.
@@ -102,20 +111,21 @@ impl<P: Port> Role<P> for TxEngine<P> {
         Turn { moved, held }
     }
 
-    fn obey(&mut self, command: Command<P>) {
+    fn obey(&mut self, command: Command<P>, tap: &mut impl Tap) {
         match command {
             Command::Add { tx: Some(tx), .. } => {
                 self.outboxes.push(Outbox::new(tx, self.limits.backlog_frames));
             }
             Command::Close(port, answer) => {
-                self.close(port);
+                self.close(port, tap);
                 // Whoever asked may have given up waiting; the answer is then nobody's.
                 let _ = answer.send(None);
             }
             Command::Report(answer) => _ = answer.send(Vec::new()),
             Command::Open(_, answer) => _ = answer.send(Err(OpenChannelError::NoStage)),
             Command::Shut(_, answer) => _ = answer.send(false),
-            Command::Add { .. } | Command::Quiesce(_) | Command::Stop => {}
+            Command::Add { .. } | Command::Quiesce(_) => {}
+            Command::Tap(..) | Command::Untap(..) | Command::Stop => {}
         }
     }
 

@@ -9,12 +9,13 @@ use multistack::{
     books::NO_TUPLE,
     channel::{MAX_VISIT, Offer, Outcome},
     drr::{ChannelNo, Credit, Left, Ring, Rings},
-    egress::{self, Admitted, ROOM, Sender, Verdict, World},
+    egress::{self, Admitted, ROOM, Refused, Sender, Verdict, World},
     neighbour::{Asked, LinkNo, NextHop},
+    registry::SessionId,
 };
 
 use super::{Crossing, Events, Guest};
-use crate::{counter::Counter, frame::Frame, region::Region};
+use crate::{capture::Crossed, counter::Counter, frame::Frame, region::Region};
 
 /// The ports of an engine, as those see them who make packets.
 pub(crate) trait Wires {
@@ -28,6 +29,20 @@ pub(crate) trait Wires {
     fn send(&mut self, link: LinkNo, frame: Frame);
     /// Counts an outcome for the engine's first port.
     fn count(&mut self, counter: Counter);
+    /// Shows a packet that a session may not send to those who capture drops; without bytes, where none were copied.
+    fn refused(&mut self, frame: &mut Frame, copied: Option<Copied>, session: SessionId, reason: Counter);
+    /// Shows a packet that went from session to session.
+    fn crossed(&mut self, crossed: &Crossed<'_>);
+}
+
+/// Where in a frame a packet lies that is being judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied {
+    pub(crate) form: Form,
+    /// Bytes of the buffer before the frame's beginning.
+    pub(crate) ahead: usize,
+    /// Bytes of the buffer before the packet.
+    pub(crate) room: usize,
 }
 
 /// What one loop of sending works with.
@@ -119,7 +134,7 @@ impl<W: Wires> One<'_, '_, W> {
         self.source.wires.count(Counter::Submitted);
         match egress::admit(offer.desc(), self.sender, self.source.world.network) {
             Ok(admitted) => self.send(offer, admitted, frame),
-            Err(counter) => self.drop(frame, counter, None),
+            Err(counter) => self.drop(frame, None, &counter.into()),
         }
     }
 
@@ -133,10 +148,10 @@ impl<W: Wires> One<'_, '_, W> {
         let room = admitted.room();
         let fits = frame.set_len(room - ahead + admitted.len).is_ok();
         let Some(buffer) = frame.with_room_mut(ahead).filter(|_| fits) else {
-            return self.drop(frame, ChannelCounter::TxDesc, None);
+            return self.drop(frame, None, &ChannelCounter::TxDesc.into());
         };
         if buffer.get_mut(room..).and_then(|packet| offer.copy_to(packet)).is_none() {
-            return self.drop(frame, ChannelCounter::TxDesc, None);
+            return self.drop(frame, None, &ChannelCounter::TxDesc.into());
         }
         match egress::check(buffer, admitted.form, self.sender, self.source.world) {
             Verdict::Send(sent) => {
@@ -152,17 +167,21 @@ impl<W: Wires> One<'_, '_, W> {
             }
             Verdict::Drop(refused) => {
                 self.ask(refused.unresolved);
-                self.drop(frame, refused.counter, refused.tuple)
+                self.drop(frame, Some(Copied { form: admitted.form, ahead, room }), &refused)
             }
         }
     }
 
-    fn drop(&mut self, frame: Frame, reason: ChannelCounter, tuple: Option<u16>) -> Outcome {
+    fn drop(&mut self, mut frame: Frame, copied: Option<Copied>, refused: &Refused) -> Outcome {
+        let counter = dropped(refused.counter);
+        if let Some(counter) = counter {
+            self.source.wires.refused(&mut frame, copied, self.sender.session, counter);
+        }
         self.source.wires.recycle(frame);
-        if let Some(counter) = dropped(reason) {
+        if let Some(counter) = counter {
             self.source.wires.count(counter);
         }
-        Outcome::Taken(reason, tuple.unwrap_or(NO_TUPLE))
+        Outcome::Taken(refused.counter, refused.tuple.unwrap_or(NO_TUPLE))
     }
 
     fn ask(&mut self, hop: Option<NextHop>) {

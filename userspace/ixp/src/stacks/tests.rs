@@ -19,6 +19,7 @@ use wire::ethernet::Mac;
 use super::*;
 use crate::{
     books::Books,
+    capture::Off,
     clock::Nanos,
     engine::{Limits, RunToCompletion},
     engines::{EngineId, Row},
@@ -139,7 +140,7 @@ impl Rig {
         let sender = Sender { session, form, mtu: 1500 };
         let opened = StackChannel { session, channel, bell, sender, weight: Weight::ONE };
         let (answer, opening) = std::sync::mpsc::channel();
-        Role::obey(&mut self.engine, Command::Open(Box::new(opened), answer));
+        Role::obey(&mut self.engine, Command::Open(Box::new(opened), answer), &mut Off);
         opening.recv().expect("an answer").expect("a free seat");
         self.publish();
         let (down_at, up_at) = (shape.down(0).expect("channel 0"), shape.up(0).expect("channel 0"));
@@ -298,8 +299,8 @@ fn what_comes_for_a_session_that_was_closed_is_stale() {
     let frame = Packet::to(5000).frame();
     let meta = rig.host.meta(&frame);
     let (answer, closed) = std::sync::mpsc::channel();
-    Role::obey(&mut rig.engine, Command::Shut(app.session, answer.clone()));
-    Role::obey(&mut rig.engine, Command::Shut(app.session, answer));
+    Role::obey(&mut rig.engine, Command::Shut(app.session, answer.clone()), &mut Off);
+    Role::obey(&mut rig.engine, Command::Shut(app.session, answer), &mut Off);
     assert_eq!(closed.try_iter().collect::<Vec<_>>(), [true, false]);
     rig.far.inject(&frame, Some(&meta)).expect("room");
     assert_eq!(rig.turn(), BTreeMap::from([("rx", 1), ("rx_from_meta", 1), ("rx_stale", 1)]));

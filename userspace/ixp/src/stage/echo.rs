@@ -16,7 +16,7 @@ use wire::{
 /// Time to live of a reply: the default that IANA recommends (RFC 1700).
 const TTL: u8 = 64;
 
-/// The datagram gets no reply; it may have been changed in part.
+/// The datagram gets no reply, and is as it came: whoever captures what is dropped wants to see that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -36,17 +36,18 @@ pub fn reply(frame: &mut [u8], meta: &RxMeta) -> Result<(), Refused> {
         return Err(Refused);
     }
     let l3 = usize::from(meta.l3_off);
+    let link = ethernet::Frame::new_checked(&*frame)?;
+    let (src, dst) = (link.src(), link.dst());
+    if src.is_group() || src == ethernet::Mac::default() {
+        return Err(Refused);
+    }
     let packet = frame.get_mut(l3..).ok_or(Refused)?;
     if meta.flags & flag::IPV6 == 0 {
         turn_ipv4(packet)?
     } else {
         turn_ipv6(packet)?
     };
-    let mut link = ethernet::Frame::new_checked(frame)?;
-    let (src, dst) = (link.src(), link.dst());
-    if src.is_group() || src == ethernet::Mac::default() {
-        return Err(Refused);
-    }
+    let mut link = ethernet::Frame::new_unchecked(frame);
     link.set_src(dst);
     link.set_dst(src);
     Ok(())
@@ -93,11 +94,14 @@ fn turn_udp(datagram: &mut [u8], addresses: &Addresses) -> Result<(), Refused> {
     if src == 0 || src == dst {
         return Err(Refused);
     }
+    let checksum = udp.checksum();
+    // Over IPv6 no receiver may accept none (RFC 8200 section 8.1): not from us either.
+    if checksum == 0 && matches!(addresses, Addresses::V6(..)) {
+        return Err(Refused);
+    }
     udp.set_src_port(dst);
     udp.set_dst_port(src);
-    match udp.checksum() {
-        // Over IPv6 no receiver may accept it (RFC 8200 section 8.1): not from us either.
-        0 if matches!(addresses, Addresses::V6(..)) => return Err(Refused),
+    match checksum {
         0 => {}
         given if given == partial(addresses, udp.len()) => udp.fill_checksum(addresses),
         _ => {}

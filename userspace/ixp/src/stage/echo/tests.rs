@@ -30,7 +30,9 @@ fn check(packet: &Packet) {
 
 #[track_caller]
 fn refuses(what: &str, packet: &Packet) {
-    assert_eq!(reply(&mut packet.frame(), &meta(packet)), Err(Refused), "{what}");
+    let mut frame = packet.frame();
+    assert_eq!(reply(&mut frame, &meta(packet)), Err(Refused), "{what}");
+    assert_eq!(frame, packet.frame(), "{what}: it is as it came");
 }
 
 #[test]
@@ -86,7 +88,9 @@ fn no_checksum_is_none_over_ipv4_and_refused_over_ipv6() {
     assert_eq!(frame[40..42], [0, 0]);
     let mut frame = packet6.frame();
     frame[60..62].fill(0);
+    let before = frame.clone();
     assert_eq!(reply(&mut frame, &meta(&packet6)), Err(Refused));
+    assert_eq!(frame, before);
 }
 
 #[test]
