@@ -19,11 +19,13 @@
 //! | [`datagram`] | what is checked before JSON is read |
 //! | [`request`], [`answer`] | the operations and what they answer |
 //! | [`stack`], [`event`] | the operations of application stacks, and what they are told unasked |
+//! | [`capture`] | the operations of whoever looks at packets |
 //! | [`status`] | what a daemon says of itself |
 //! | [`refusal`] | the closed list of error codes |
 //! | [`connection`] | the blocking client |
 
 pub mod answer;
+pub mod capture;
 pub mod connection;
 pub mod datagram;
 pub mod event;

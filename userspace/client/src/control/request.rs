@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::{
     VERSION,
     answer::{DoctorRow, StatRow, TargetAdded, TargetRow},
+    capture::{CaptureStart, CaptureStop},
     datagram,
     refusal::{Code, Refusal},
     stack::{StackAttach, StackList, StackOpen, StackRegister, StackRelease, StackStats},
@@ -158,6 +159,10 @@ pub enum Op {
     StackStats(StackStats),
     #[serde(rename = "stack.attach")]
     StackAttach(StackAttach),
+    #[serde(rename = "capture.start")]
+    CaptureStart(CaptureStart),
+    #[serde(rename = "capture.stop")]
+    CaptureStop(CaptureStop),
 }
 
 /// One request, as the daemon reads it.
@@ -371,7 +376,7 @@ impl Request {
 
 impl Op {
     /// Every operation's name.
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 15] = [
         TargetAdd::OP,
         TargetRemove::OP,
         TargetList::OP,
@@ -385,6 +390,8 @@ impl Op {
         StackList::OP,
         StackStats::OP,
         StackAttach::OP,
+        CaptureStart::OP,
+        CaptureStop::OP,
     ];
 
     /// Whether it is an operation of application stacks, for which policy decides and descriptors travel.
