@@ -54,6 +54,7 @@ enum Verb {
     Target(verb::target::Target),
     #[command(subcommand)]
     Stack(verb::stack::Stack),
+    Capture(verb::capture::Take),
     CheckConfig(verb::check_config::CheckConfig),
     Completions(verb::completions::Completions),
     Man(verb::man::Man),
@@ -75,6 +76,7 @@ impl Cli {
             Verb::Top(top) => top.run(global),
             Verb::Target(target) => target.run(global),
             Verb::Stack(stack) => stack.run(global),
+            Verb::Capture(capture) => capture.run(global),
             Verb::CheckConfig(check) => check.run(),
             Verb::Completions(completions) => completions.run(),
             Verb::Man(man) => man.run(),

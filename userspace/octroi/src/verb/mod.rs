@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
+pub(crate) mod capture;
 pub(crate) mod check_config;
 pub(crate) mod completions;
 pub(crate) mod doctor;

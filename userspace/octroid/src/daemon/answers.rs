@@ -16,10 +16,13 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Daemon, Next, instance::Instance, sessions};
+use super::{Daemon, Next, capture, instance::Instance, sessions};
 use crate::{
     Causes,
-    control::{listener::Asked, pages},
+    control::{
+        listener::{Asked, Id},
+        pages,
+    },
     doctor, metrics,
     road::readings::{EngineReading, PortReading, Readings, StackReading},
     supervise::{Machine, State},
@@ -41,6 +44,9 @@ impl Daemon {
         }
         if sessions::concerns(&asked.request.op) {
             self.answer_stack(asked);
+        } else if capture::concerns(&asked.request.op) {
+            let outcome = capture::outcome(&mut self.captures, &self.instance, &asked);
+            self.send(from, id, outcome);
         } else {
             let outcome = self.instance.outcome(asked.request.op);
             self.control.answer(from, id, outcome);
@@ -51,6 +57,11 @@ impl Daemon {
     fn answer_stack(&mut self, asked: Asked) {
         let (from, id, now) = (asked.from, asked.request.id, self.instance.now());
         let (outcome, news) = sessions::outcome(&mut self.sessions, &mut self.instance, asked, now);
+        self.send(from, id, outcome);
+        news.iter().for_each(|event| self.control.tell(from, event));
+    }
+
+    fn send(&mut self, to: Id, id: u64, outcome: sessions::Outcome) {
         let (outcome, fds) = match outcome {
             Ok((value, fds)) => (Ok(value), fds),
             Err(refusal) => (Err(refusal), Vec::new()),
@@ -85,7 +96,7 @@ impl Instance {
             Op::Stats(stats) => page(self.stats()?, stats.after),
             Op::Doctor(doctor) => page(self.examine(), doctor.after),
             Op::Down(_) => value(&client::control::answer::Done {}),
-            _ => Err(Code::Eproto.because("an operation of stacks")),
+            _ => Err(Code::Eproto.because("an operation of stacks or captures")),
         }
     }
 

@@ -9,7 +9,9 @@
 //! | [`instance`] | the road, and what the machines of [`crate::supervise`] ask for, done |
 //! | [`answers`] | what the control operations answer |
 //! | [`sessions`] | which connection has which application's session |
+//! | [`capture`] | who sees which packets |
 mod answers;
+pub mod capture;
 pub mod instance;
 pub mod sessions;
 pub mod start;
@@ -25,7 +27,7 @@ use nix::{
     sys::signalfd::SignalFd,
 };
 
-use self::{instance::Instance, sessions::Sessions};
+use self::{capture::Captures, instance::Instance, sessions::Sessions};
 use crate::{
     Causes,
     control::listener::{Asked, Id, Listener},
@@ -50,6 +52,7 @@ pub struct Daemon {
     instance: Instance,
     control: Listener,
     sessions: Sessions,
+    captures: Captures,
     metrics: Option<Endpoint>,
     signals: SignalFd,
     next_tick: Duration,
@@ -99,8 +102,9 @@ impl Daemon {
         place: Place,
     ) -> Self {
         let next_tick = instance.now();
-        let (sessions, watchdog) = (Sessions::default(), Watchdog::new(STANDSTILL));
-        Self { instance, control, sessions, metrics, signals, next_tick, watchdog, place }
+        let (sessions, captures) = (Sessions::default(), Captures::default());
+        let watchdog = Watchdog::new(STANDSTILL);
+        Self { instance, control, sessions, captures, metrics, signals, next_tick, watchdog, place }
     }
 
     /// Runs until told to stop, then takes everything down.
@@ -113,6 +117,8 @@ impl Daemon {
                 if self.handle(event) == Next::Stop {
                     return self.stop();
                 }
+                // After each event: what one of them releases the next may give to somebody else.
+                self.captures.check(&self.instance.road);
                 self.tell_news();
             }
         }
@@ -205,6 +211,7 @@ impl Daemon {
             Event::Report(report) => self.reported(report),
             Event::Gone(connection) => {
                 if let Some(session) = self.sessions.end(connection) {
+                self.captures.gone(&self.instance.road, connection);
                     tracing::info!(%session, "its connection ended");
                     self.instance.road.close_stack(session);
                 }
@@ -278,10 +285,11 @@ impl Daemon {
         let mut this = self;
         this.instance.road.end_stacks();
         this.tell_news();
-        let Self { instance, control, metrics, place, .. } = this;
+        let Self { instance, control, captures, metrics, place, .. } = this;
         drop(metrics);
         let stopped = instance.road.stop();
         if stopped.is_ok() {
+        captures.down();
             tracing::info!("down");
         }
         drop(control);

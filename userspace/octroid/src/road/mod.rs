@@ -169,6 +169,18 @@ impl Road {
 
     /// Makes this the network that engines know, if it is another one.
     ///
+    /// Who owns what.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The receive queue of each port, by the port's number.
+    #[must_use]
+    pub fn queues(&self) -> Vec<u32> {
+        self.ports.iter().map(|(_, port)| port.queue).collect()
+    }
+
     /// # Errors
     /// There is more of something than they may know; the old network stays.
     pub fn set_network(&mut self, facts: NetworkFacts) -> Result<()> {
