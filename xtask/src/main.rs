@@ -34,7 +34,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Find the toolchain and install what is missing (Debian as root; elsewhere it says what to run).
-    Setup,
+    Setup {
+        /// Also the servers and clients of demos and benches: nginx, wrk, curl, dig, tshark. None of them is started.
+        #[arg(long)]
+        peers: bool,
+    },
     /// Build the eBPF object and the release programs.
     Build,
     /// Build the eBPF object alone.
@@ -45,7 +49,7 @@ enum Task {
         #[arg(long, num_args = 0.., value_name = "IDS")]
         deep: Option<Vec<String>>,
     },
-    /// Build, then show real packets on the road: `demo [road] [--json] [--hold SECONDS]`.
+    /// Build, then show real packets at work: `demo [road|stacks] [--json] [--hold SECONDS]`.
     Demo(Passed),
     /// Build, then `octroi up`: `load --config F [--iface I] [--netns N] [--instance X]`.
     Load(Passed),
@@ -91,7 +95,7 @@ fn run(cli: Cli) -> Result<()> {
     let install = if cli.no_install { Install::Forbidden } else { Install::Allowed };
     let repo = Repo::here();
     match cli.task {
-        Task::Setup => task::setup::run(install),
+        Task::Setup { peers } => task::setup::run(if peers { Stage::Peers } else { Stage::Test }, install),
         Task::Build => task::build::run(&repo, install),
         Task::Ebpf => task::build::ebpf(&repo, &task::setup::ensure(Stage::Build, install)?),
         Task::Demo(passed) => task::demo::run(&repo, install, &passed.args),

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use crate::child;
 use crate::repo::Repo;
 use crate::task::build;
-use crate::task::demo::split_name;
-use crate::task::setup::{self, Install, Stage};
+use crate::task::demo::{split_name, stage};
+use crate::task::setup::{self, Install};
 
 /// The suite of the road alone.
 const DEFAULT: &str = "road";
@@ -23,7 +23,7 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
             "the benches need root: they load XDP programs and open AF_XDP sockets in namespaces of their own"
         );
     }
-    build::release(repo, &setup::ensure(Stage::Run, install)?)?;
     let (suite, rest) = split_name(args, DEFAULT);
+    build::release(repo, &setup::ensure(stage(suite), install)?)?;
     child::exec(std::process::Command::new(repo.release_binary("octroi-bench")).arg(suite).args(rest))
 }

@@ -58,6 +58,6 @@ pub(crate) fn release(repo: &Repo, compiler: &Compiler) -> Result<()> {
     ebpf(repo, compiler)?;
     let mut command = child::cargo();
     command.current_dir(repo.root()).args(["build", "--release", "--bins"]);
-    command.args(["-p", "octroid", "-p", "octroi", "-p", "octroi-bench"]);
+    command.args(["-p", "octroid", "-p", "octroi", "-p", "octroi-bench", "-p", "octroi-examples"]);
     child::run(&mut command)
 }

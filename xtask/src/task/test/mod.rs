@@ -49,7 +49,7 @@ pub(crate) enum Scale {
 /// If a test fails, something does not build, or CI must run what this machine cannot.
 pub(crate) fn run(repo: &Repo, install: Install, scale: &Scale) -> Result<()> {
     let mut phases = Phases::default();
-    let compiler = match phases.time("toolchain", || setup::ensure(Stage::Run, install)) {
+    let compiler = match phases.time("toolchain", || setup::ensure(Stage::Test, install)) {
         Ok(compiler) => Some(compiler),
         Err(error) if no_skips() => return Err(error),
         Err(error) => {

@@ -4,11 +4,17 @@
 //! `apt-get` and `cargo install`, only as root, and only if not told otherwise; in every other case it prints the
 //! exact commands, says what works without them, and stops. Run twice, the second run changes nothing.
 
+mod need;
+mod service;
+
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use self::need::Need;
+pub(crate) use self::need::Stage;
+use self::service::NothingStarts;
 use crate::child;
 use crate::toolchain::{Compiler, DEBIAN_RUSTC, Linker, program};
 
@@ -25,77 +31,6 @@ pub(crate) enum Install {
     /// Print the commands and stop (`--no-install`).
     Forbidden,
 }
-
-/// What the caller is about to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// Compile everything.
-    Build,
-    /// Compile and move packets between network namespaces.
-    Run,
-}
-
-/// Something a machine must have.
-struct Need {
-    name: &'static str,
-    why: &'static str,
-    stage: Stage,
-    /// Debian packages that bring it.
-    packages: &'static [&'static str],
-    present: fn() -> bool,
-}
-
-const NEEDS: &[Need] = &[
-    Need {
-        name: "a C compiler",
-        why: "libbpf and libxdp are C",
-        stage: Stage::Build,
-        packages: &["gcc", "libc6-dev"],
-        present: || program("cc").is_some(),
-    },
-    Need {
-        name: "make, m4, pkg-config",
-        why: "the build scripts of libbpf and libxdp call them",
-        stage: Stage::Build,
-        packages: &["make", "m4", "pkg-config"],
-        present: || ["make", "m4", "pkg-config"].iter().all(|name| program(name).is_some()),
-    },
-    Need {
-        name: "clang-19",
-        why: "libxdp compiles a BPF program of its own while it builds",
-        stage: Stage::Build,
-        packages: &["clang-19"],
-        present: || program("clang-19").is_some(),
-    },
-    Need {
-        name: "headers for BPF C (asm/types.h)",
-        why: "clang's BPF target has no system directory of its own",
-        stage: Stage::Build,
-        packages: &["gcc-multilib"],
-        present: || Path::new("/usr/include/asm/types.h").exists(),
-    },
-    Need {
-        name: "libelf and zlib with their headers",
-        why: "libbpf reads ELF files",
-        stage: Stage::Build,
-        packages: &["libelf-dev", "zlib1g-dev"],
-        present: || child::output(Command::new("pkg-config").args(["--exists", "libelf", "zlib"])).is_ok(),
-    },
-    Need {
-        name: "ip",
-        why: "the demo and the tests make network namespaces and veth pairs",
-        stage: Stage::Run,
-        packages: &["iproute2"],
-        present: || program("ip").is_some(),
-    },
-    Need {
-        name: "ethtool",
-        why: "offloads that hide bytes from XDP are switched off with it",
-        stage: Stage::Run,
-        packages: &["ethtool"],
-        present: || program("ethtool").is_some(),
-    },
-];
 
 /// Says what is missing, installs it where it may, and returns the eBPF compiler.
 ///
@@ -126,17 +61,19 @@ pub(crate) fn ensure(stage: Stage, install: Install) -> Result<Compiler> {
     Ok(compiler)
 }
 
-/// `cargo xtask setup`: everything, and a line that says it is there.
+/// `cargo xtask setup`: everything that `stage` needs, and a line that says it is there.
 ///
 /// # Errors
 /// As [`ensure`].
-pub(crate) fn run(install: Install) -> Result<()> {
-    let compiler = ensure(Stage::Run, install)?;
+pub(crate) fn run(stage: Stage, install: Install) -> Result<()> {
+    let compiler = ensure(stage, install)?;
     let (major, minor) = compiler.version.release;
+    let names: Vec<_> = Need::of(stage).map(|need| need.name).collect();
     eprintln!(
-        "setup: complete. eBPF compiler {} (rustc {major}.{minor}, LLVM {}), bpf-linker, clang-19, libelf, zlib, ip, ethtool",
+        "setup: complete. eBPF compiler {} (rustc {major}.{minor}, LLVM {}), bpf-linker, {}",
         compiler.rustc.display(),
-        compiler.version.llvm
+        compiler.version.llvm,
+        names.join(", ")
     );
     Ok(())
 }
@@ -150,7 +87,7 @@ struct Found {
 
 impl Found {
     fn look(stage: Stage) -> Self {
-        let missing = NEEDS.iter().filter(|need| need.stage <= stage && !(need.present)()).collect();
+        let missing = Need::of(stage).filter(|need| !need.is_met()).collect();
         Self { compiler: Compiler::find(), linker: Linker::find(), missing }
     }
 
@@ -212,7 +149,7 @@ impl Found {
             text += &format!("  {} (Debian: {})\n", need.name, need.packages.join(" "));
         }
         text += "\nWithout these you can still run `cargo test`: it builds and tests every crate that needs neither\n\
-                 BPF nor a C library (abi, wire, multistack, ixp, client, xtask) with stable Rust alone.\n";
+                 BPF nor a C library (abi, wire, multistack, ixp, client, examples, xtask) with stable Rust alone.\n";
         text
     }
 }
@@ -251,7 +188,10 @@ fn apt(packages: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
-    child::run_quietly("apt-get install", &mut command)
+    let nothing_starts = NothingStarts::while_installing(packages)?;
+    child::run_quietly("apt-get install", &mut command)?;
+    nothing_starts.nor_at_boot();
+    Ok(())
 }
 
 /// Builds bpf-linker against the LLVM that the compiler has.
@@ -280,7 +220,7 @@ mod tests {
     use super::*;
 
     fn bare() -> Found {
-        Found { compiler: None, linker: Linker::Missing, missing: NEEDS.iter().collect() }
+        Found { compiler: None, linker: Linker::Missing, missing: Need::of(Stage::Peers).collect() }
     }
 
     #[test]
@@ -305,7 +245,7 @@ mod tests {
         ] {
             assert!(advice.contains(word), "{word} is not in\n{advice}");
         }
-        assert_eq!(found.describe().lines().count(), 2 + NEEDS.len());
+        assert_eq!(found.describe().lines().count(), 2 + Need::of(Stage::Peers).count());
     }
 
     #[test]
@@ -317,15 +257,6 @@ mod tests {
         assert!(found.describe().contains("bpf-linker") && found.describe().lines().count() == 1);
         assert!(found.packages().is_empty());
         assert!(!found.advice().contains("rustc-web"));
-    }
-
-    #[test]
-    fn building_does_not_ask_for_what_only_running_needs() {
-        let names = |stage| {
-            NEEDS.iter().filter(move |need| need.stage <= stage).map(|need| need.name).collect::<Vec<_>>()
-        };
-        assert!(!names(Stage::Build).contains(&"ethtool"));
-        assert!(names(Stage::Run).contains(&"ethtool") && names(Stage::Run).contains(&"clang-19"));
     }
 
     #[test]
