@@ -26,8 +26,10 @@ const LASTING: Shape = Shape { frames: 16_384, ring: 8_192, headroom: 16 };
 const TRUSTED: f64 = 0.8;
 /// Lowest rate that is tried, in frames a second.
 const SLOWEST: Load = Load(1_000);
-/// Longest search of one mix.
+/// Longest search of a mix that is searched unasked.
 const PATIENCE: Duration = Duration::from_secs(230);
+/// Longest search of any other mix, which is there for the shape.
+const GLANCE: Duration = Duration::from_secs(110);
 /// Trials of a quick look, in seconds.
 const QUICK_TRIAL_S: f64 = 0.25;
 
@@ -68,9 +70,10 @@ fn search(name: &str, mix: Mix, extent: &Extent, rows: &mut Vec<Row>) -> Result<
         [Goal::NDR, Goal::PDR].map(|goal| if extent.is_quick() { goal.quick(QUICK_TRIAL_S) } else { goal });
     let search = || Search::new(&goals, SLOWEST, fastest);
     let (mut our_search, mut peer_search) = (search()?, search()?);
+    let patience = if USUAL.contains(&name) { PATIENCE } else { GLANCE };
     let begun = Instant::now();
     let ended = in_turns(&mut our_search, &mut peer_search, |side, trial| {
-        if PATIENCE < begun.elapsed() {
+        if patience < begun.elapsed() {
             return Err(Halt::Time);
         }
         let asker = if side == Side::Ours { &mut octroi } else { &mut peer };
