@@ -101,6 +101,12 @@ impl Reading {
         self.account("stack.", |labels| labels.get("slot") == Some(&slot))
     }
 
+    /// What became of the packets of all sessions that are over.
+    #[must_use]
+    pub fn of_ended(&self) -> Account<'_> {
+        self.account("stack.", |labels| labels.get("slot").is_some_and(|slot| slot == "-"))
+    }
+
     /// What became of the packets of the tuples on this port, whosever they are.
     #[must_use]
     pub fn of_tuple(&self, port: u16) -> Account<'_> {

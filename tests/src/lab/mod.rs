@@ -10,6 +10,11 @@
 //! the daemon    config      as a user would write it     daemon   started, asked, killed, put down
 //!               served      a pair and a daemon on it    program  where it is
 //! applications  app         processes with stacks of their own
+//!               victim      one that must not notice      hostile  one that keeps no rule
+//!               protection  what it may try on memory
+//!               user        whose programs have no privilege
+//!               service     programs that say when they are ready
+//!               known       programs that everybody knows: curl, dig
 //! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
 //!               pins        none is left                 device   as it was found
 //! ```
@@ -25,6 +30,8 @@ pub mod daemon;
 pub mod device;
 pub mod frame;
 pub mod guard;
+pub mod hostile;
+pub mod known;
 pub mod leak;
 pub mod load;
 pub mod name;
@@ -34,12 +41,14 @@ pub mod os;
 pub mod ping;
 pub mod pins;
 pub mod program;
+pub mod protection;
 pub mod served;
 mod sweep;
 pub mod tap;
 pub mod veth;
 pub mod xsk_tap;
 
+pub mod victim;
 pub use self::{
     app::{App, Listens},
     books::{Account, Reading, balance, drain, echoed, sunk},
@@ -49,6 +58,7 @@ pub use self::{
     frame::{Flow, Stamp},
     leak::{Footprint, Objects},
     load::{Load, Tally, WINDOW, Wire, until},
+    hostile::Hostile,
     need::{Lab, Need, require},
     netns::Netns,
     ping::Ping,
@@ -58,3 +68,4 @@ pub use self::{
     veth::{Chatter, End, Mac, Offloads, Pair, PairOptions},
     xsk_tap::XskTap,
 };
+    victim::Victim,

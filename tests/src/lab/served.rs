@@ -1,5 +1,5 @@
 //! What nearly every test begins and ends with: a pair, a daemon that serves one end, and the books closed after.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 use anyhow::{Result, ensure};
 
@@ -9,6 +9,7 @@ use super::{
     daemon::Daemon,
     frame::Flow,
     load::{Load, Tally, Wire},
+    tap::Tap,
     veth::{Pair, PairOptions},
 };
 
@@ -39,6 +40,21 @@ impl Served {
             family(&self.pair.peer, 20_000 + i, &self.pair.served, port)
         };
         Load::new((0..flows).map(flow).collect(), payload)
+    }
+
+    /// The frames from this UDP port that wait at a tap, oldest first; others are left out.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn frames_of(tap: &Tap, port: u16) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = tap.receive(Instant::now())? {
+            let at = if frame.get(12..14) == Some(&[0x86, 0xdd]) { 54 } else { 34 };
+            if frame.get(at..at + 2) == Some(&port.to_be_bytes()) {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
     }
 
     /// The served end's IPv4 address with `port`.

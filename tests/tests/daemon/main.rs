@@ -22,6 +22,8 @@ mod mt03_reservation;
 mod mt04_hostile;
 mod mt06_coexistence;
 mod road;
+mod hostile_rings;
+mod hostile_sessions;
 mod road_layouts;
 mod road_shows;
 mod road_targets;

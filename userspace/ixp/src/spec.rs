@@ -1,4 +1,6 @@
 //! How many engines, on which cores, joined in which way: what is decided before any of them starts.
+use std::{fmt, io};
+
 use thiserror::Error;
 
 pub use crate::{engine::Limits, worker::Idle};
@@ -37,6 +39,31 @@ pub struct EngineSpec {
     pub idle: Idle,
     /// Their limits.
     pub limits: Limits,
+    /// What each thread does once it is pinned, before its first round.
+    pub confine: Confine,
+}
+
+/// What an engine's thread does to itself before its first round: gives up the rights that it will not need.
+#[derive(Clone, Copy)]
+pub struct Confine(pub fn() -> io::Result<()>);
+
+impl Confine {
+    /// Keeps every right.
+    pub const NOT: Self = Self(|| Ok(()));
+}
+
+impl PartialEq for Confine {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for Confine {}
+
+impl fmt::Debug for Confine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Confine(…)")
+    }
 }
 
 /// Why a specification is impossible.
@@ -87,10 +114,11 @@ pub enum SpecError {
 }
 
 impl EngineSpec {
-    /// One engine on each of `cores`, run-to-completion, adaptive, with the default limits.
+    /// One engine on each of `cores`, run-to-completion, adaptive, with the default limits, not confined.
     #[must_use]
     pub fn on_cores(cores: Vec<usize>) -> Self {
-        Self { layout: Layout::RunToCompletion, cores, idle: Idle::Adaptive, limits: Limits::default() }
+        let (idle, limits) = (Idle::Adaptive, Limits::default());
+        Self { layout: Layout::RunToCompletion, cores, idle, limits, confine: Confine::NOT }
     }
 
     /// Refuses what cannot work here.

@@ -158,6 +158,10 @@ impl Stacks {
         let here = self.guest(session).is_some();
         if here {
             self.publish();
+            if let Some(guest) = self.guest(session) {
+                // Its last counters, the violation among them that nobody was touched for.
+                let _ = guest.channel.publish();
+            }
             self.vacate(session.slot);
         }
         here

@@ -6,6 +6,8 @@
 //!
 //! | module | idea |
 //! |---|---|
+//! | [`cli`] | its command line |
+//! | [`build`] | which build this is |
 //! | [`config`] | the configuration file, and how a mistake in it is shown |
 //! | [`place`] | run directory, lock, network namespace: where this instance lives |
 //! | [`netlink`] | what the kernel says about network devices |
@@ -14,13 +16,17 @@
 //! | [`metrics`] | one registry of every counter, for all who show them |
 //! | [`doctor`] | what is right and wrong with this machine |
 //! | [`control`] | the control socket |
+//! | [`confine`] | what a worker gives up before its first packet |
 //! | [`clean`] | what is done after a crash, without a daemon |
 //! | [`daemon`] | the loop that holds them together |
 #![deny(unsafe_code)]
 
+pub mod build;
 mod causes;
 pub mod clean;
+pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod control;
 pub mod daemon;
 pub mod doctor;

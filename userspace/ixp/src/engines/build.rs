@@ -13,7 +13,7 @@ use crate::{
     port::Port,
     program::Program,
     role::Role,
-    spec::{EngineSpec, Layout},
+    spec::{Confine, EngineSpec, Layout},
     tables::Published,
     wakeup::Bell,
     worker::{Alarm, Desk, Worker},
@@ -90,7 +90,7 @@ impl Builder<'_> {
         (0..self.spec.cores.len()).map(station).collect()
     }
 
-    /// Starts an engine's thread and waits until it is pinned.
+    /// Starts an engine's thread and waits until it is pinned and confined.
     fn spawn<P: Port, R: Role<P> + 'static>(
         &self,
         name: &str,
@@ -108,10 +108,13 @@ impl Builder<'_> {
             idle: self.spec.idle,
             alarm: self.alarm.clone(),
         };
-        let (pinned, answer) = mpsc::channel();
+        let (ready, answer) = mpsc::channel();
+        let Confine(confine) = self.spec.confine;
         let body = move || {
-            let ok = core_affinity::set_for_current(core_affinity::CoreId { id: core });
-            if pinned.send(ok).is_ok() && ok {
+            let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+            let ended = if pinned { confine().map_err(Some) } else { Err(None) };
+            let goes_on = ended.is_ok();
+            if ready.send(ended).is_ok() && goes_on {
                 worker.run();
             }
         };
@@ -119,8 +122,11 @@ impl Builder<'_> {
             thread::Builder::new().name(format!("octroi-{name}{id}")).spawn(body);
         let thread = thread.map_err(|source| StartError::Resource { engine: id, what: "thread", source })?;
         match answer.recv() {
-            Ok(true) => Ok(Seat { desk, thread: Some(thread) }),
-            _ => Err(StartError::Pin { engine: id, core }),
+            Ok(Ok(())) => Ok(Seat { desk, thread: Some(thread) }),
+            Ok(Err(Some(source))) => {
+                Err(StartError::Resource { engine: id, what: "giving up the rights", source })
+            }
+            Ok(Err(None)) | Err(_) => Err(StartError::Pin { engine: id, core }),
         }
     }
 }

@@ -7,7 +7,7 @@ use abi::port::MAX_TAGS;
 use client::control::{instance::InstanceName, request::TargetAdd};
 use ixp::{
     port::PortId,
-    spec::{EngineSpec, Idle, Layout, Limits, SpecError},
+    spec::{Confine, EngineSpec, Idle, Layout, Limits, SpecError},
 };
 use multistack::{
     drr::Weight,
@@ -21,7 +21,7 @@ use xsk::{
 };
 
 use super::file::{self, File, Listen};
-use crate::road::stacks::words;
+use crate::{confine, road::stacks::words};
 
 /// Most interfaces of one daemon.
 pub const MAX_INTERFACES: usize = 64;
@@ -141,6 +141,7 @@ fn engine(table: &file::Engine) -> Result<EngineSpec, Problem> {
             file::Idle::Sleep => Idle::Sleep,
         },
         limits,
+        confine: Confine(confine::worker),
     };
     let (least, most) = (spec.layout.min_cores(), ixp::spec::MAX_ENGINES);
     if !(least..=most).contains(&spec.cores.len()) {

@@ -21,7 +21,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::prometheus::CONTENT_TYPE;
-use crate::{config::file::Listen, control::listener::restrict};
+use crate::{config::file::Listen, confine, control::listener::restrict};
 
 /// Scrapers that may be slow at the same time; one more is told to come back.
 const MAX_SCRAPERS: usize = 8;
@@ -106,6 +106,10 @@ fn remove_stale(path: &PathBuf) -> io::Result<()> {
 }
 
 fn answer_all(server: &Server, daemon: &Sender<Scrape>, bell: &Arc<EventFd>) {
+    // Whoever speaks HTTP to these threads speaks to nobody who may do anything.
+    if let Err(error) = confine::drop_capabilities() {
+        tracing::warn!(%error, "the metrics endpoint keeps its capabilities");
+    }
     let scrapers = Arc::new(AtomicUsize::new(0));
     // `unblock` ends the iteration.
     for request in server.incoming_requests() {

@@ -45,7 +45,7 @@ pub enum Call {
     Send,
     /// `recvfrom`, to wake the kernel's receiving side.
     Receive,
-    /// `open("/dev/null")` and `dup3`, to let go of a socket.
+    /// `eventfd` and `dup3`, to let go of a socket.
     LetGo,
 }
 
@@ -70,7 +70,7 @@ impl Call {
             Self::BusyPollBudget => "setsockopt(SO_BUSY_POLL_BUDGET)",
             Self::Send => "sendto(AF_XDP)",
             Self::Receive => "recvfrom(AF_XDP)",
-            Self::LetGo => "dup3(/dev/null)",
+            Self::LetGo => "dup3(eventfd)",
         }
     }
 }

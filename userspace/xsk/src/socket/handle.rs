@@ -2,8 +2,8 @@
 //!
 //! libxdp keeps the first socket's descriptor open until the UMEM is deleted, and the UMEM lives as long as a frame
 //! of it is out. A frame that somebody forgot would so keep the device's queue taken for as long as the process
-//! runs. Therefore the last half to go, its rings unmapped, makes the descriptor refer to `/dev/null`: the queue is
-//! free, and the forgotten frame still has its memory.
+//! runs. Therefore the last half to go, its rings unmapped, makes the descriptor refer to an eventfd that nobody
+//! has: the queue is free, and the forgotten frame still has its memory.
 #![allow(unsafe_code, reason = "xsk-rs gives the descriptor as a number")]
 
 use std::{

@@ -5,16 +5,16 @@
 #![allow(unsafe_code, reason = "the C library's calls; each takes memory that lives in the calling function")]
 
 use std::{
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
 };
 
 use nix::{
     errno::{Errno, ErrnoSentinel},
-    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
+        eventfd::{EfdFlags, EventFd},
         socket::{AddressFamily, SockFlag, SockType, socket},
-        stat::Mode,
     },
 };
 
@@ -123,17 +123,17 @@ pub(crate) fn receive(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     })
 }
 
-/// Makes `fd` refer to `/dev/null`: whatever it referred to loses this reference, and the number stays taken.
+/// Makes `fd` refer to an eventfd that nobody else has: whatever it referred to loses this reference, and the number stays
+/// taken. An eventfd, because a worker lets go, and a worker may open no file.
 ///
 /// libxdp closes the number itself, later; closing it here would let it close somebody else's.
 pub(crate) fn let_go(fd: RawFd) -> Result<(), CallError> {
     let failed = |errno| CallError::new(Call::LetGo, errno);
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let null = nix::fcntl::open("/dev/null", flags, Mode::empty()).map_err(failed)?;
+    let nothing = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(failed)?;
     make(Call::LetGo, || {
         // SAFETY: two numbers; `fd` is kept open, and its number therefore nobody else's, by the UMEM handle of
         // the one caller.
-        unsafe { libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC) }
+        unsafe { libc::dup3(nothing.as_fd().as_raw_fd(), fd, libc::O_CLOEXEC) }
     })
     .map_err(failed)
 }
