@@ -11,6 +11,8 @@ use crate::report::demo::DemoReport;
 
 pub mod road;
 mod scene;
+pub mod stacks;
+mod stopped;
 mod traffic;
 
 /// Longest time that the network may be left standing for the user to look at.
@@ -21,18 +23,24 @@ pub const MAX_HOLD: Duration = Duration::from_secs(3600);
 pub enum Demo {
     /// Wire, XDP, AF_XDP, microengines: echo and sink beside the OS stack.
     Road,
+    /// Applications with stacks of their own and an OS server, on one address.
+    Stacks,
 }
 
 /// No such demo.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("there is one demo: road")]
+#[error("the demos are road and stacks")]
 pub struct UnknownDemo;
 
 impl FromStr for Demo {
     type Err = UnknownDemo;
 
     fn from_str(text: &str) -> Result<Self, UnknownDemo> {
-        if text == "road" { Ok(Self::Road) } else { Err(UnknownDemo) }
+        match text {
+            "road" => Ok(Self::Road),
+            "stacks" => Ok(Self::Stacks),
+            _ => Err(UnknownDemo),
+        }
     }
 }
 
@@ -44,6 +52,7 @@ impl Demo {
     pub fn run(self, hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
         match self {
             Self::Road => road::run(hold.min(MAX_HOLD), say),
+            Self::Stacks => stacks::run(hold.min(MAX_HOLD), say),
         }
     }
 }

@@ -11,23 +11,15 @@ use client::control::{
     answer::{DoctorRow, Health},
     status::{Books, Status},
 };
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
-};
 use octroi_tests::lab::os;
 
 use super::{
     scene::{INSTANCE, Scene},
+    stopped::Stopped,
     traffic,
 };
 use crate::{
     report::{
-        books,
         demo::{Check, DemoReport},
         table::{figure, time_ns},
     },
@@ -94,7 +86,7 @@ pub fn run(hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
     let down = scene.down();
     let found = down.as_ref().map_or_else(|error| format!("{error:#}"), |()| "nothing left".to_owned());
     checks.push(Check::new("octroi down leaves nothing", down.is_ok(), found, "nothing left"));
-    Ok(DemoReport::new(checks, converted(books)))
+    Ok(DemoReport::new(checks, books.into()))
 }
 
 /// Round trips through Octroi, with the OS stack at work beside them.
@@ -199,42 +191,4 @@ fn status(scene: &Scene) -> Check {
 
 fn dropped(books: &Books, reason: &str) -> u64 {
     books.dropped.get(reason).copied().unwrap_or(0)
-}
-
-/// The daemon's books in the report's form.
-fn converted(books: Books) -> books::Books {
-    books::Books {
-        rx: books.rx,
-        submitted: books.submitted,
-        created: books.created,
-        delivered: books.delivered,
-        transmitted: books.transmitted,
-        passed: books.passed,
-        dropped: books.dropped,
-        held: books.held,
-    }
-}
-
-/// Ctrl-C and its like, received by reading: so that a demo always cleans up.
-struct Stopped(SignalFd);
-
-impl Stopped {
-    fn watch() -> Result<Self> {
-        let mut signals = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            signals.add(signal);
-        }
-        signals.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?))
-    }
-
-    /// Returns when a signal came, or after `time`.
-    fn or_after(&self, time: Duration) -> Result<()> {
-        use std::os::fd::AsFd;
-        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }

@@ -1,5 +1,11 @@
-//! The scene of the road demo: two namespaces, a veth pair, and a daemon on one end, started as a user starts it.
-use std::{fs, path::Path, process::Command, time::Duration};
+//! The scene of a demo: two namespaces, a veth pair, and a daemon on one end, started as a user starts it.
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use client::control::{
@@ -21,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Scene {
     /// The wire. The served end has the daemon.
     pub(super) pair: Pair,
+    /// The daemon's control socket.
+    pub(super) socket: PathBuf,
     control: Connection,
     _config: TempDir,
     up: Up,
@@ -48,8 +56,18 @@ impl Scene {
         fs::write(&file, config)?;
         start(&file, &pair.served.ifname, pair.served.netns.name())?;
         let up = Up;
-        let control = Connection::open(&socket()?, PATIENCE)?;
-        Ok(Self { pair, control, _config: directory, up })
+        let socket = socket()?;
+        let control = Connection::open(&socket, PATIENCE)?;
+        Ok(Self { pair, socket, control, _config: directory, up })
+    }
+
+    /// Lets every user reach the daemon, as members of group octroi may on a machine that has one; what each of them
+    /// may have is for the policy to say.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub(super) fn let_everybody_in(&self) -> Result<()> {
+        fs::set_permissions(&self.socket, Permissions::from_mode(0o666)).context("the control socket")
     }
 
     /// Waits until nothing is under way and returns the books.
@@ -72,7 +90,17 @@ impl Scene {
     /// # Errors
     /// It fails, or prints something else.
     pub(super) fn ask<T: DeserializeOwned>(&self, verb: &str) -> Result<T> {
-        let output = octroi(&[verb, "--json"])?.output().with_context(|| format!("octroi {verb}"))?;
+        self.ask_in(&[verb])
+    }
+
+    /// The same for a verb of several words.
+    ///
+    /// # Errors
+    /// As [`Scene::ask`].
+    pub(super) fn ask_in<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T> {
+        let verb = words.join(" ");
+        let mut command = octroi(words)?;
+        let output = command.arg("--json").output().with_context(|| format!("octroi {verb}"))?;
         ensure!(output.status.success(), "octroi {verb}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).with_context(|| format!("what octroi {verb} --json prints"))
     }
@@ -105,7 +133,7 @@ fn octroi(words: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-fn socket() -> Result<std::path::PathBuf> {
+fn socket() -> Result<PathBuf> {
     let instance: InstanceName = INSTANCE.parse()?;
     Ok(RunDir::resolve(None, std::env::var_os(RUN_DIR_VARIABLE)).socket(&instance))
 }

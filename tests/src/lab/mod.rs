@@ -43,8 +43,10 @@ pub mod pins;
 pub mod program;
 pub mod protection;
 pub mod served;
+pub mod service;
 mod sweep;
 pub mod tap;
+pub mod user;
 pub mod veth;
 pub mod xsk_tap;
 
@@ -64,7 +66,9 @@ pub use self::{
     ping::Ping,
     pins::Pins,
     served::Served,
+    service::Service,
     tap::Tap,
+    user::User,
     veth::{Chatter, End, Mac, Offloads, Pair, PairOptions},
     xsk_tap::XskTap,
 };
