@@ -38,11 +38,14 @@
 // octroi_tuple.family: any local address. Otherwise AF_INET (2) or AF_INET6 (10).
 #define OCTROI_ANY 0
 
-// octroi_tuple.flags: while no daemon runs, its packets go to the OS. Without it they are dropped.
-#define OCTROI_ON_CRASH_PASS 1
+// octroi_tuple.flags: while no daemon runs, its packets are dropped. With neither of the two the administrator decides.
+#define OCTROI_ON_CRASH_DROP 1
+
+// octroi_tuple.flags: while no daemon runs, its packets go to the OS.
+#define OCTROI_ON_CRASH_PASS 2
 
 // octroi_tuple.flags: deliver ICMP errors that quote it. Without it the OS has them.
-#define OCTROI_ICMP 2
+#define OCTROI_ICMP 4
 
 // octroi_wait: packets were received.
 #define OCTROI_RX 1
@@ -146,7 +149,7 @@ struct octroi_tuple {
   // The port, in the host's byte order. Not 0: to let the OS choose, bind a socket, ask getsockname(2), and lend the
   // socket to octroi_register().
   uint16_t port;
-  // OCTROI_ON_CRASH_PASS, OCTROI_ICMP.
+  // OCTROI_ON_CRASH_DROP or OCTROI_ON_CRASH_PASS, OCTROI_ICMP.
   uint32_t flags;
   // The address as it is in a packet: 4 bytes of it for AF_INET, 16 for AF_INET6, none for OCTROI_ANY.
   uint8_t address[16];

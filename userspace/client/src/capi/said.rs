@@ -46,11 +46,16 @@ pub(super) fn form(given: u32) -> Result<Form, Errno> {
 
 /// A tuple.
 pub(super) fn tuple(given: &octroi_tuple) -> Result<Tuple, Errno> {
-    let known = types::OCTROI_ON_CRASH_PASS | types::OCTROI_ICMP;
     // Port 0 would be chosen by the daemon, and nothing here could say which it is.
-    if given.flags & !known != 0 || given.port == 0 {
+    if given.port == 0 {
         return Err(Errno::EINVAL);
     }
+    let on_crash = match given.flags & !types::OCTROI_ICMP {
+        0 => None,
+        types::OCTROI_ON_CRASH_DROP => Some(OnCrash::Drop),
+        types::OCTROI_ON_CRASH_PASS => Some(OnCrash::Pass),
+        _ => return Err(Errno::EINVAL),
+    };
     let [a, b, c, d, ..] = given.address;
     let addr = match i32::from(given.family) {
         libc::AF_UNSPEC => LocalAddr::Any,
@@ -58,14 +63,8 @@ pub(super) fn tuple(given: &octroi_tuple) -> Result<Tuple, Errno> {
         libc::AF_INET6 => LocalAddr::Ip(IpAddr::V6(Ipv6Addr::from(given.address))),
         _ => return Err(Errno::EINVAL),
     };
-    let mut tuple = Tuple::new(protocol(given.protocol)?, addr, given.port);
-    if given.flags & types::OCTROI_ON_CRASH_PASS != 0 {
-        tuple.on_crash = Some(OnCrash::Pass);
-    }
-    if given.flags & types::OCTROI_ICMP != 0 {
-        tuple.icmp = IcmpErrors::Deliver;
-    }
-    Ok(tuple)
+    let icmp = if given.flags & types::OCTROI_ICMP == 0 { IcmpErrors::Leave } else { IcmpErrors::Deliver };
+    Ok(Tuple { on_crash, icmp, ..Tuple::new(protocol(given.protocol)?, addr, given.port) })
 }
 
 fn protocol(number: u8) -> Result<Proto, Errno> {

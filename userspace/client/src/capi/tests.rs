@@ -319,7 +319,8 @@ fn numbers_that_are_not_listed_are_told() {
         octroi_tuple { protocol: 1, ..good },
         octroi_tuple { family: 1, ..good },
         octroi_tuple { port: 0, ..good },
-        octroi_tuple { flags: 4, ..good },
+        octroi_tuple { flags: 8, ..good },
+        octroi_tuple { flags: OCTROI_ON_CRASH_DROP | OCTROI_ON_CRASH_PASS, ..good },
     ] {
         assert_eq!(stack.register(&bad, -1).0, errno(Errno::EINVAL), "{bad:?}");
     }

@@ -22,10 +22,12 @@ pub const OCTROI_ETHERNET: u32 = 1;
 /// octroi_tuple.family: any local address. Otherwise AF_INET (2) or AF_INET6 (10).
 pub const OCTROI_ANY: u8 = 0;
 
-/// octroi_tuple.flags: while no daemon runs, its packets go to the OS. Without it they are dropped.
-pub const OCTROI_ON_CRASH_PASS: u32 = 1;
+/// octroi_tuple.flags: while no daemon runs, its packets are dropped. With neither of the two the administrator decides.
+pub const OCTROI_ON_CRASH_DROP: u32 = 1;
+/// octroi_tuple.flags: while no daemon runs, its packets go to the OS.
+pub const OCTROI_ON_CRASH_PASS: u32 = 2;
 /// octroi_tuple.flags: deliver ICMP errors that quote it. Without it the OS has them.
-pub const OCTROI_ICMP: u32 = 2;
+pub const OCTROI_ICMP: u32 = 4;
 
 /// octroi_wait: packets were received.
 pub const OCTROI_RX: u32 = 1;
@@ -109,7 +111,7 @@ pub struct octroi_tuple {
     /// The port, in the host's byte order. Not 0: to let the OS choose, bind a socket, ask getsockname(2), and lend the
     /// socket to octroi_register().
     pub port: u16,
-    /// OCTROI_ON_CRASH_PASS, OCTROI_ICMP.
+    /// OCTROI_ON_CRASH_DROP or OCTROI_ON_CRASH_PASS, OCTROI_ICMP.
     pub flags: u32,
     /// The address as it is in a packet: 4 bytes of it for AF_INET, 16 for AF_INET6, none for OCTROI_ANY.
     pub address: [u8; 16],

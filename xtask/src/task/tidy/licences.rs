@@ -20,10 +20,9 @@ pub(super) struct Allowed {
 }
 
 pub(super) fn check(packages: &[Built], allowed: &Allowed) -> Vec<Problem> {
-    let own =
-        |name: &str| allowed.exceptions.iter().filter(move |(of, _)| of == name).flat_map(|(_, own)| own);
     let refused = packages.iter().filter(|package| {
-        let licences: Vec<_> = allowed.licences.iter().chain(own(&package.name)).cloned().collect();
+        let own = allowed.exceptions.iter().filter(|(of, _)| *of == package.name).flat_map(|(_, own)| own);
+        let licences: Vec<_> = allowed.licences.iter().chain(own).cloned().collect();
         !permitted(&package.licence, &licences)
     });
     let problem = |package: &Built| Problem {
