@@ -9,6 +9,7 @@ mod repo;
 mod task;
 mod toolchain;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -65,6 +66,15 @@ enum Task {
     Ci,
     /// Write the man pages and completions of `octroi` below the target directory.
     Man,
+    /// Build the C library and install it with header and pkg-config file: `install-c --prefix DIR`.
+    InstallC {
+        /// The directory that gets `include` and `lib`.
+        #[arg(long, value_name = "DIR")]
+        prefix: PathBuf,
+        /// Build nothing: the libraries are in this directory.
+        #[arg(long, value_name = "DIR")]
+        built: Option<PathBuf>,
+    },
     /// Which rows of SPECIFICATION.md have a test or a record, and which are pending.
     Ids {
         /// Write the status column.
@@ -107,6 +117,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Lint => task::lint::run(&repo, install),
         Task::Ci => task::ci::run(&repo),
         Task::Man => task::man::run(&repo),
+        Task::InstallC { prefix, built } => task::install_c::run(&repo, &prefix, built.as_deref()),
         Task::Ids { bless } => task::ids::run(&repo, if bless { Bless::Write } else { Bless::Read }),
     }
 }

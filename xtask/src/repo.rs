@@ -72,9 +72,14 @@ impl Repo {
         self.target.join("skips.txt")
     }
 
+    /// Where the release profile leaves programs and libraries.
+    pub(crate) fn release_directory(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
     /// A program of ours, built with the release profile.
     #[must_use]
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+        self.release_directory().join(name)
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod ci;
 pub(crate) mod demo;
 pub(crate) mod ids;
+pub(crate) mod install_c;
 pub(crate) mod lint;
 pub(crate) mod load;
 pub(crate) mod man;

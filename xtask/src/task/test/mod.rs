@@ -101,8 +101,8 @@ fn whole(
     phases.time("eBPF object", || build::ebpf(repo, compiler))?;
     phases.time("builds", || {
         let mut command = child::cargo();
-        // Programs and tests in one call, so that what both use is built once.
-        command.current_dir(repo.root()).args(["build", "--workspace", "--bins", "--tests"]);
+        // Programs, tests and the C library in one call, so that what they share is built once.
+        command.current_dir(repo.root()).args(["build", "--workspace", "--lib", "--bins", "--tests"]);
         child::run(&mut command)
     })?;
     let mut command = cargo_test(repo)?;
