@@ -38,6 +38,12 @@ pub const F05_UPGRADES: Scale = Scale { run: 3, deep: 20 };
 /// F11: packets in which no engine may allocate.
 pub const F11_PACKETS: Scale = Scale { run: 100_000, deep: 10_000_000 };
 
+/// MT4: random bursts between both ends of a channel, for each kind of ring.
+pub const MT04_STEPS: Scale = Scale { run: 3_000, deep: 300_000 };
+
+/// MT4: packets there and back between two ends that sleep.
+pub const MT04_PACKETS: Scale = Scale { run: 20_000, deep: 1_000_000 };
+
 /// MT5: random packets of applications, for egress and its slow checker.
 pub const MT05_PACKETS: Scale = Scale { run: 1_000_000, deep: 20_000_000 };
 

@@ -84,16 +84,21 @@ impl Wrapper {
         Self(outer)
     }
 
-    /// `program`, run inside these words.
+    /// The program of ours called `name`, run inside these words.
     ///
     /// # Errors
     /// The program was not built.
     pub fn command(&self, name: &str) -> Result<Command> {
-        let program = program::find(name)?;
-        let Some((first, words)) = self.0.split_first() else { return Ok(Command::new(program)) };
+        Ok(self.around(&program::find(name)?))
+    }
+
+    /// The program at `path`, run inside these words.
+    #[must_use]
+    pub fn around(&self, path: &Path) -> Command {
+        let Some((first, words)) = self.0.split_first() else { return Command::new(path) };
         let mut command = Command::new(first);
-        command.args(words).arg(program);
-        Ok(command)
+        command.args(words).arg(path);
+        command
     }
 
     /// A shell that first does what `script` says; a failure of that is a failure to start.

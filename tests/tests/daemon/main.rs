@@ -27,6 +27,10 @@ mod hostile_sessions;
 mod road_layouts;
 mod road_shows;
 mod road_targets;
+mod mt07_interfaces;
+mod mt07_targets;
+mod mt10_c_programs;
+mod mt10_examples;
 mod road_upgrade;
 mod stacks;
 

@@ -174,13 +174,10 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     }
 
     /// The same with all indices at `start`: tests let them run over the end of `u32`.
-    pub(crate) fn starting_at(
-        down: D,
-        up: U,
-        shape: &Shape,
-        number: u16,
-        start: u32,
-    ) -> Result<Self, ChannelError> {
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn starting_at(down: D, up: U, shape: &Shape, number: u16, start: u32) -> Result<Self, ChannelError> {
         for (given, need) in [(down.size(), shape.down_size()), (up.size(), shape.up_size())] {
             if given < need {
                 return Err(ChannelError::TooSmall { given, need });
