@@ -15,7 +15,7 @@ macro_rules! counters {
         /// An outcome of a packet on an engine.
         // A macro, because variant, name, help and role of one counter must not drift apart.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(usize)]
+        #[repr(u8)]
         pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
 
         impl Counter {

@@ -263,9 +263,17 @@ impl<P: Port> RunToCompletion<P> {
                 tap.received(frames, &env);
             }
             program.run(frames, verdicts, &env);
+            let (id, mut delivered) = (socket.inbox.rx.id(), 0);
             for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
-                settle(sockets, at, (ledger, &mut *tap), frame, verdict);
+                // What becomes of most packets, counted once for all of them.
+                if verdict == Verdict::Deliver && frame.port() == id {
+                    delivered += 1;
+                    recycle(sockets, at, frame);
+                } else {
+                    settle(sockets, at, (ledger, &mut *tap), frame, verdict);
+                }
             }
+            ledger.add(id, Counter::Delivered, delivered);
         }
         if let Some(socket) = self.sockets.get_mut(at) {
             socket.inbox.refill(&mut self.failures);

@@ -184,7 +184,7 @@ impl Stacks {
     ///
     /// # Errors
     /// Why it was dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver(&mut self, owned: Owned, meta: &RxMeta, frame: &[u8]) -> Result<(), Loss> {
         self.hand(owned, meta, 0, frame)
     }
@@ -200,7 +200,7 @@ impl Stacks {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
         let Self { guests, touched, events, .. } = self;
         let guest = seated(guests, owned.session.slot);

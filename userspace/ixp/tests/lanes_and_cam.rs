@@ -122,7 +122,7 @@ proptest! {
     ) {
         let host = Host::new();
         let fast = Lockstep::<8, _, _>::new((Steer::default(), (Builtin::default(), ())));
-        let slow = Lockstep::<1, _, _>::new((Steer::without_cam(), (Builtin::default(), ())));
+        let slow = Lockstep::<1, _, _>::new((Steer::without_memory(), (Builtin::default(), ())));
         let fast = Road::new(Box::new(fast), &host).run(&before, &after);
         let slow = Road::new(Box::new(slow), &host).run(&before, &after);
         prop_assert_eq!(fast, slow);

@@ -7,7 +7,7 @@
 //! One burst of a worker, over all the channels that it touches:
 //!
 //! ```text
-//! for each packet    reserve (prefetch slot and descriptor) … fill (copy)
+//! for each packet    reserve (prefetch the next slot), fill (copy)
 //! for each channel   visit (at most 64 descriptors, each offered to the egress checks)
 //! for each touched   publish (indices, counters)
 //! once               Fenced::by(memory)
@@ -46,29 +46,33 @@ const LANES: usize = 8;
 
 /// The daemon's end.
 ///
+/// What a packet needs comes first, so that one for an idle channel costs two cache lines of this and not six.
+///
 /// # Invariants
 /// Both regions hold the whole shape (checked in [`Channel::new`]), so that no offset computed from it leaves them.
 /// The indices of `rx` and `tx` are the truth; what lies in the regions is a copy of them.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Channel<D, U> {
-    down: D,
-    up: U,
-    down_at: DownChannel,
-    up_at: UpChannel,
-    slot_size: usize,
     rx: Producer,
-    tx: Consumer,
-    /// The application's Rx index was read since the last publication: a flood costs one look a burst.
-    rx_looked: Looked,
-    /// What was published and nobody was rung for yet.
-    owed: u32,
     state: Result<(), Violation>,
-    number: u16,
-    counters: Counts,
-    /// One bit for each counter that the region does not have yet.
-    dirty: u64,
     /// The tuple whose packets are counted now.
     about: u16,
+    /// The application's Rx index was read since the last publication: a flood costs one look a burst.
+    rx_looked: Looked,
+    slot_size: usize,
+    /// One bit for each counter that the region does not have yet.
+    dirty: u64,
+    down_at: DownChannel,
+    down: D,
+    /// Its first is that of delivered packets.
+    counters: Counts,
+    /// What was published and nobody was rung for yet.
+    owed: u32,
+    number: u16,
+    up: U,
+    up_at: UpChannel,
+    tx: Consumer,
     books: Option<Pages<D>>,
 }
 
@@ -217,11 +221,11 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         Ok(Self { books: Some(books), ..self })
     }
 
-    /// Takes the next Rx slot for a frame of `len` bytes of `tuple`, and starts to fetch where it will lie.
+    /// Takes the next Rx slot for a frame of `len` bytes of `tuple`, and starts to fetch where the one after it will lie.
     ///
     /// # Errors
     /// [`RxRefusal`]; the packet is dropped then, and has cost no copy.
-    #[inline]
+    #[inline(always)]
     pub fn reserve(&mut self, tuple: u16, len: usize) -> Result<Reserved, RxRefusal> {
         self.state?;
         if self.slot_size < len {
@@ -238,17 +242,16 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             self.count_for(tuple, ChannelCounter::RxRingFull);
             return Err(RxRefusal::RingFull);
         };
-        self.down.prefetch(self.down_at.descriptor(slot));
-        self.down.prefetch(self.down_at.buffer(slot));
+        // Not this slot, which is written at once: the next, whose turn comes a packet later.
+        self.down.prefetch(self.down_at.buffer(self.rx.peek()));
         Ok(Reserved { slot, len })
     }
 
     /// Copies a frame into its slot: as many bytes as were reserved for, or fewer if the frame is shorter.
-    #[inline]
+    #[inline(always)]
     pub fn fill(&mut self, reserved: Reserved, head: &RxHead, frame: &[u8]) {
         let Reserved { slot, len } = reserved;
         let frame = frame.get(..len).unwrap_or(frame);
-        self.down.copy_in(self.down_at.buffer(slot), frame);
         let desc = RxDesc {
             len: frame.len() as u32,
             tuple: head.tuple,
@@ -259,18 +262,16 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             class: head.class,
             zero_too: 0,
         };
-        let [first, second] = desc.words();
-        let at = self.down_at.descriptor(slot);
-        self.down.store_u64(at, first);
-        self.down.store_u64(at + 8, second);
         self.count_for(head.tuple, ChannelCounter::RxDelivered);
+        self.down.store_pair(self.down_at.descriptor(slot), desc.words());
+        self.down.copy_in(self.down_at.buffer(slot), frame);
     }
 
     /// [`Channel::reserve`] and [`Channel::fill`] in one, for a packet that comes alone.
     ///
     /// # Errors
     /// [`RxRefusal`].
-    #[inline]
+    #[inline(always)]
     pub fn deliver(&mut self, head: &RxHead, frame: &[u8]) -> Result<(), RxRefusal> {
         let reserved = self.reserve(head.tuple, frame.len())?;
         self.fill(reserved, head, frame);

@@ -16,6 +16,10 @@ use crate::registry::SessionId;
 use crate::slots::TupleId;
 use crate::steer::Table;
 
+mod recent;
+
+pub use recent::{Generation, Recent};
+
 /// Maps that the keys are spread over, a power of two: of the most keys there can be, each has 256.
 const SHARDS: usize = 256;
 
@@ -251,5 +255,39 @@ mod tests {
         assert_eq!(one, other);
         other.insert_key(key(1), TARGET);
         assert_eq!(one.len(), other.len(), "the same key again is no other");
+    }
+
+    /// Every answer is the mirror's, whatever was asked before: the twin is the mirror itself.
+    fn remembers_what_the_mirror_says(changes: &[(bool, u16, u16)]) {
+        let keys = |n: u16| match n % 3 {
+            0 => SteerKey::v4(17, [192, 0, 2, 1], n),
+            1 => SteerKey::v4(6, [10, 0, (n >> 8) as u8, n as u8], 443),
+            _ => SteerKey::v6(17, (0x2001_0db8_u128 << 96 | u128::from(n)).to_be_bytes(), n ^ 7),
+        };
+        let (mut mirror, recent) = (Mirror::empty(1, 1), Recent::default());
+        for (generation, &(there, n, owner)) in (1..).zip(changes) {
+            if there {
+                let target = Target { kind: kind::STACK, flags: 0, id: owner, generation: n, aux: owner ^ n };
+                mirror.insert_key(keys(n), target);
+            } else {
+                mirror.remove_key(&keys(n));
+            }
+            for n in (0..64).chain(0..64) {
+                let key = keys(n);
+                assert_eq!(recent.owner(generation, &mirror, key), mirror.owner(&key), "{generation} {n}");
+            }
+        }
+        let nobodys = SteerKey { addr: [0; 16], port: [0; 2], proto: 0, zero: 0 };
+        assert_eq!(recent.owner(0, &mirror, nobodys), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_remembered_is_what_the_mirror_says(
+            changes in proptest::collection::vec(proptest::prelude::any::<(bool, u8, u8)>(), 0..40),
+        ) {
+            let changes: Vec<_> = changes.into_iter().map(|(there, n, to)| (there, u16::from(n % 64), to.into())).collect();
+            remembers_what_the_mirror_says(&changes);
+        }
     }
 }

@@ -202,12 +202,47 @@ impl Writable for Region<ReadWrite> {
     }
 
     #[inline(always)]
+    fn store_pair(&self, at: usize, [first, second]: [u64; 2]) {
+        let Some(pair) = self.inside(at, 16, 8) else { return };
+        let pair = pair.cast::<[AtomicU64; 2]>();
+        // SAFETY: as in `pair`, with twice eight bytes.
+        let [low, high] = unsafe { pair.as_ref() };
+        low.store(first, Ordering::Relaxed);
+        high.store(second, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
     fn copy_in(&self, at: usize, from: &[u8]) {
         let Some(to) = self.inside(at, from.len(), 1) else { return };
-        // SAFETY: `from.len()` bytes inside the mapping, which is writable (`ReadWrite`), and of which `from` is no part,
-        // as in `copy_out`. Of the threads of this process only the one that has the ring's end writes there, and the
-        // other process reads it only after the Release of the index.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), from.len()) };
+        // Whole pieces and a last one that ends where the packet does: no call for the sizes that come most.
+        let len = from.len();
+        match len {
+            16..=32 => self.pieces(to, from, [0, len - 16]),
+            33..=64 => self.pieces(to, from, [0, 16, len - 32, len - 16]),
+            65..=128 => {
+                let ends = [len - 64, len - 48, len - 32, len - 16];
+                self.pieces(to, from, [0, 16, 32, 48]);
+                self.pieces(to, from, ends);
+            }
+            // SAFETY: `len` bytes inside the mapping, which is writable (`ReadWrite`), and of which `from` is no part, as in
+            // `copy_out`. Of the threads of this process only the one that has the ring's end writes there, and the
+            // other process reads it only after the Release of the index.
+            _ => unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) },
+        }
+    }
+}
+
+impl Region<ReadWrite> {
+    /// Copies sixteen bytes at each of these places of `from` to the same places behind `to`, where there is room for
+    /// all of `from`.
+    #[inline(always)]
+    fn pieces<const N: usize>(&self, to: NonNull<u8>, from: &[u8], places: [usize; N]) {
+        for at in places {
+            let Some(piece) = from.get(at..).and_then(<[u8]>::first_chunk::<16>) else { return };
+            let to = to.as_ptr().wrapping_add(at);
+            // SAFETY: `piece` lies in `from`, so the sixteen bytes lie in its room; all else as in `copy_in`.
+            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), to, 16) };
+        }
     }
 }
 

@@ -57,6 +57,29 @@ fn words_and_bytes_go_through_to_the_file_and_back() {
 }
 
 #[test]
+fn copies_of_every_length_are_copies_and_write_nothing_else() {
+    let (region, _fd) = Region::create(Direction::Up, SIZE).expect("memory");
+    let bytes: Vec<u8> = (0..300_u32).map(|n| (n * 7 + 1) as u8).collect();
+    for len in 0..bytes.len() {
+        for at in [1024, 1031] {
+            region.copy_in(at - 16, &[0; 332]);
+            region.copy_in(at, &bytes[..len]);
+            let mut around = [0xff; 332];
+            region.copy_out(at - 16, &mut around);
+            assert_eq!(
+                (&around[..16], &around[16..16 + len]),
+                (&[0; 16][..], &bytes[..len]),
+                "{len} at {at}"
+            );
+            assert!(around[16 + len..].iter().all(|&byte| byte == 0), "{len} at {at}");
+        }
+    }
+    region.copy_in(SIZE - 60, &bytes[..60]);
+    region.store_pair(SIZE - 16, [1, 2]);
+    assert_eq!([region.load_u64(SIZE - 16), region.load_u64(SIZE - 8)], [1, 2]);
+}
+
+#[test]
 fn h08_down_cannot_be_made_writable() {
     let (region, fd) = Region::create(Direction::Down, SIZE).expect("memory");
     region.copy_in(0, b"ours");

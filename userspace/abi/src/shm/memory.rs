@@ -43,6 +43,13 @@ pub trait Writable: Memory {
     /// One relaxed store of eight bytes.
     fn store_u64(&self, at: usize, value: u64);
 
+    /// Two such stores, one after the other: a descriptor.
+    #[inline(always)]
+    fn store_pair(&self, at: usize, [first, second]: [u64; 2]) {
+        self.store_u64(at, first);
+        self.store_u64(at + 8, second);
+    }
+
     /// Copies bytes in.
     fn copy_in(&self, at: usize, from: &[u8]);
 }
@@ -82,6 +89,10 @@ impl<M: Writable + ?Sized> Writable for &M {
     #[inline(always)]
     fn store_u64(&self, at: usize, value: u64) {
         (**self).store_u64(at, value);
+    }
+    #[inline(always)]
+    fn store_pair(&self, at: usize, pair: [u64; 2]) {
+        (**self).store_pair(at, pair);
     }
     #[inline(always)]
     fn copy_in(&self, at: usize, from: &[u8]) {

@@ -5,7 +5,6 @@ use abi::steer::kind;
 use nix::errno::Errno;
 
 use crate::{
-    counter::{Counter, Loss},
     frame::Frame,
     program::{Env, Stage, Verdict},
     stacks::Stacks,
@@ -39,14 +38,11 @@ impl Stage<Steered> for Stack {
         if context.meta.kind != kind::STACK {
             return Verdict::Next;
         }
-        let Some(owned) = context.owned else {
-            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
-        };
         if let Some(loss) = context.spoilt {
-            self.stacks.refuse(owned, loss);
+            self.stacks.refuse(context.owned(), loss);
             return Verdict::Drop(loss);
         }
-        match self.stacks.deliver(owned, &context.meta, frame.bytes()) {
+        match self.stacks.deliver(context.owned(), &context.meta, frame.bytes()) {
             Ok(()) => Verdict::Deliver,
             Err(loss) => Verdict::Drop(loss),
         }

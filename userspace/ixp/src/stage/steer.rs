@@ -10,7 +10,8 @@ use abi::{
 };
 use multistack::{
     books::NO_TUPLE,
-    mirror::{Mirror, Owned},
+    mirror::{Mirror, Owned, Recent},
+    registry::SessionId,
     steer::{Outcome, Table, steer},
 };
 use wire::checksum::Sum;
@@ -29,10 +30,20 @@ use crate::{
 pub struct Steered {
     /// The metadata, XDP's or our own.
     pub meta: RxMeta,
-    /// The application that gets it, if its target is one's.
-    pub owned: Option<Owned>,
+    /// If its target is an application: the number that the packet's tuple has there.
+    pub tuple: u16,
     /// Why that application does not get it after all: a drop that counts in its books.
     pub spoilt: Option<Loss>,
+}
+
+impl Steered {
+    /// The application that the metadata names, and the tuple.
+    #[must_use]
+    #[inline(always)]
+    pub const fn owned(&self) -> Owned {
+        let session = SessionId { slot: self.meta.id, generation: self.meta.generation };
+        Owned { session, tuple: self.tuple }
+    }
 }
 
 /// What packets without metadata were found to be: both "whose" and "nobody's".
@@ -42,11 +53,12 @@ type Memory = RefCell<Cam<SteerKey, Option<Target>>>;
 #[derive(Debug)]
 pub struct Steer {
     cam: Option<Memory>,
+    recent: Option<Recent>,
 }
 
 impl Default for Steer {
     fn default() -> Self {
-        Self { cam: Some(Memory::default()) }
+        Self { cam: Some(Memory::default()), recent: Some(Recent::default()) }
     }
 }
 
@@ -70,40 +82,26 @@ impl Table for Remembered<'_> {
 }
 
 impl Steer {
-    /// The stage without a CAM: slower, obviously right, and what the other is compared with.
+    /// The stage that remembers nothing: slower, obviously right, and what the other is compared with.
     #[must_use]
-    pub const fn without_cam() -> Self {
-        Self { cam: None }
+    pub const fn without_memory() -> Self {
+        Self { cam: None, recent: None }
     }
 
-    /// The packet's metadata, if there is a target for it.
-    #[inline(always)]
-    fn meta(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
-        if let Some(meta) = frame.meta() {
-            env.note(port, Counter::FromMeta);
-            return Some(meta);
-        }
-        env.note(port, Counter::Reparsed);
-        self.parse_again(frame, port, env)
-    }
-
-    /// The application that the metadata names, if it is still there, and the drop if it does not own the packet's tuple
-    /// any more.
-    #[inline]
-    fn owner(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> Option<(Owned, Option<Loss>)> {
-        let mirror = &env.snapshot.tables().mirror;
-        let session = mirror.session_of(meta)?;
-        let unknown = Owned { session, tuple: NO_TUPLE };
-        let Some(key) = key(frame, meta) else { return Some((unknown, None)) };
-        let generation = env.snapshot.generation();
-        let table = Remembered { cam: self.cam.as_ref(), mirror, generation };
-        match table.get(&key).and_then(|target| Owned::by(&target)).filter(|owned| owned.session == session) {
-            Some(owned) => Some((owned, None)),
-            None => Some((unknown, const { Some(Loss::of(Counter::RxStale)) })),
-        }
-    }
-
+    /// A packet without metadata: parsed here, if anybody wants it.
     #[cold]
+    #[inline(never)]
+    fn without_meta(&self, frame: &Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
+        env.note(frame.port(), Counter::Reparsed);
+        match self.parse_again(frame, frame.port(), env) {
+            Some(meta) => {
+                context.meta = meta;
+                self.judge(frame, context, env)
+            }
+            None => Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) }),
+        }
+    }
+
     fn parse_again(&self, frame: &Frame, port: PortId, env: &Env<'_>) -> Option<RxMeta> {
         let tables = env.snapshot.tables();
         let config = tables.ports.get(port)?;
@@ -114,6 +112,86 @@ impl Steer {
             Outcome::Pass(_) => None,
         }
     }
+
+    /// Judges a packet by the metadata in its context.
+    #[inline(always)]
+    fn judge(&self, frame: &Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
+        if context.meta.kind == kind::STACK {
+            return self.of_application(frame.bytes(), context, env);
+        }
+        let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&context.meta) else {
+            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
+        };
+        let RxMeta { flags, l3_off, .. } = context.meta;
+        if flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(l3_off)) {
+            return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
+        }
+        env.ledger.target(tuple, frame.len());
+        Verdict::Next
+    }
+
+    /// Whether the application that the metadata names gets the packet.
+    ///
+    /// Whoever owns the packet's tuple is there, so that a session is asked for itself only where no tuple can be read.
+    #[inline(always)]
+    fn of_application(&self, frame: &[u8], context: &mut Steered, env: &Env<'_>) -> Verdict {
+        let meta = &context.meta;
+        let mirror = &env.snapshot.tables().mirror;
+        let l3 = usize::from(meta.l3_off);
+        let (owned, intact) = match plain_v4(frame, meta) {
+            Some((header, port)) => {
+                let [.., a, b, c, d] = *header;
+                let key = SteerKey::v4(header[9], [a, b, c, d], port);
+                (self.owner(key, mirror, env), header_is_intact(header, frame, l3))
+            }
+            None => self.not_plain(frame, meta, mirror, env),
+        };
+        let named = SessionId { slot: meta.id, generation: meta.generation };
+        match owned {
+            Some(Owned { session, tuple }) if session == named => context.tuple = tuple,
+            _ => return released(mirror, context),
+        }
+        if !intact {
+            context.spoilt = const { Some(Loss::of(Counter::RxBadIpChecksum)) };
+        }
+        Verdict::Next
+    }
+
+    /// Whose an IPv6 packet is, or one whose bytes do not say it, and whether its IPv4 header, if it has one, is intact.
+    #[inline(never)]
+    fn not_plain(
+        &self,
+        frame: &[u8],
+        meta: &RxMeta,
+        mirror: &Mirror,
+        env: &Env<'_>,
+    ) -> (Option<Owned>, bool) {
+        let untold = || mirror.session_of(meta).map(|session| Owned { session, tuple: NO_TUPLE });
+        if meta.flags & flag::IPV6 == 0 {
+            return (untold(), ipv4_header_is_intact(frame, usize::from(meta.l3_off)));
+        }
+        (key_v6(frame, meta).map_or_else(untold, |key| self.owner(key, mirror, env)), true)
+    }
+
+    #[inline(always)]
+    fn owner(&self, key: SteerKey, mirror: &Mirror, env: &Env<'_>) -> Option<Owned> {
+        match &self.recent {
+            Some(recent) => recent.owner(env.snapshot.generation().get(), mirror, key),
+            None => mirror.owner(&key),
+        }
+    }
+}
+
+/// A packet whose tuple its application does not own any more is stale; there may be such an application still.
+#[cold]
+fn released(mirror: &Mirror, context: &mut Steered) -> Verdict {
+    const STALE: Loss = Loss::of(Counter::RxStale);
+    if mirror.session_of(&context.meta).is_none() {
+        return Verdict::Drop(STALE);
+    }
+    context.tuple = NO_TUPLE;
+    context.spoilt = Some(STALE);
+    Verdict::Next
 }
 
 impl Stage<Steered> for Steer {
@@ -125,47 +203,33 @@ impl Stage<Steered> for Steer {
 
     #[inline(always)]
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
-        let port = frame.port();
-        let Some(meta) = self.meta(frame, port, env) else {
-            return Verdict::Drop(const { Loss::of(Counter::RxUnclaimed) });
-        };
-        let damaged = || {
-            meta.flags & flag::IPV6 == 0 && !ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off))
-        };
-        if meta.kind == kind::STACK {
-            let Some((owned, mut spoilt)) = self.owner(frame.bytes(), &meta, env) else {
-                return Verdict::Drop(const { Loss::of(Counter::RxStale) });
-            };
-            if spoilt.is_none() && damaged() {
-                spoilt = const { Some(Loss::of(Counter::RxBadIpChecksum)) };
-            }
-            *context = Steered { meta, owned: Some(owned), spoilt };
-            return Verdict::Next;
-        }
-        let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&meta) else {
-            return Verdict::Drop(const { Loss::of(Counter::RxStale) });
-        };
-        if damaged() {
-            return Verdict::Drop(const { Loss::of(Counter::RxBadIpChecksum) });
-        }
-        env.ledger.target(tuple, frame.len());
-        *context = Steered { meta, owned: None, spoilt: None };
-        Verdict::Next
+        let Some(meta) = frame.meta() else { return self.without_meta(frame, context, env) };
+        env.note(frame.port(), Counter::FromMeta);
+        context.meta = meta;
+        self.judge(frame, context, env)
     }
 }
 
-/// The tuple that a packet was steered by, read at the offsets that the metadata gives; `None` if its bytes do not say.
+/// The fixed part of the header and the destination port of an IPv4 packet that has ports.
+#[inline(always)]
+fn plain_v4<'a>(frame: &'a [u8], meta: &RxMeta) -> Option<(&'a [u8; 20], u16)> {
+    if meta.flags & (flag::IPV6 | flag::FRAG_LATER | flag::ICMP_ERROR) != 0 {
+        return None;
+    }
+    let header = frame.get(usize::from(meta.l3_off)..)?.first_chunk()?;
+    let port = frame.get(usize::from(meta.l4_off) + 2..)?.first_chunk()?;
+    Some((header, u16::from_be_bytes(*port)))
+}
+
+/// The tuple of an IPv6 packet that has ports.
 #[inline]
-fn key(frame: &[u8], meta: &RxMeta) -> Option<SteerKey> {
+fn key_v6(frame: &[u8], meta: &RxMeta) -> Option<SteerKey> {
     if meta.flags & (flag::FRAG_LATER | flag::ICMP_ERROR) != 0 {
         return None;
     }
-    let (l3, l4) = (usize::from(meta.l3_off), usize::from(meta.l4_off));
-    let ip = frame.get(l3..l4)?;
+    let l4 = usize::from(meta.l4_off);
+    let ip = frame.get(usize::from(meta.l3_off)..l4)?;
     let port = u16::from_be_bytes(*frame.get(l4 + 2..)?.first_chunk()?);
-    if meta.flags & flag::IPV6 == 0 {
-        return Some(SteerKey::v4(*ip.get(9)?, *ip.get(16..)?.first_chunk()?, port));
-    }
     let (addr, mut proto) = (*ip.get(24..)?.first_chunk()?, *ip.get(6)?);
     // Each extension header begins with the number of the next and its own length, eight bytes less (RFC 8200).
     let mut rest = ip.get(40..)?;
@@ -180,15 +244,52 @@ fn key(frame: &[u8], meta: &RxMeta) -> Option<SteerKey> {
 /// Whether the IPv4 header at `at` lies in the frame and its checksum is right.
 #[inline(always)]
 fn ipv4_header_is_intact(frame: &[u8], at: usize) -> bool {
-    let Some(header) = frame.get(at..).and_then(<[u8]>::first_chunk::<20>) else { return false };
+    let header = frame.get(at..).and_then(<[u8]>::first_chunk);
+    header.is_some_and(|header| header_is_intact(header, frame, at))
+}
+
+/// The same, where the header's fixed part is at hand.
+#[inline(always)]
+fn header_is_intact(header: &[u8; 20], frame: &[u8], at: usize) -> bool {
     match header[0] & 0x0f {
-        // A sum over a length that is known costs half of one that is not.
-        5 => Sum::of(header).is_intact(),
+        5 => {
+            // Whether a sum is all ones does not depend on the byte order of its words (RFC 1071, section 2 B).
+            let (words, _) = header.as_chunks::<4>();
+            let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+            folded(folded(folded(sum, 32), 16), 16) == 0xffff
+        }
         words => with_options_is_intact(frame, at, usize::from(words) * 4),
     }
+}
+
+/// A sum with what lies beyond its lowest `bits` added to them.
+#[inline(always)]
+const fn folded(sum: u64, bits: u32) -> u64 {
+    (sum & ((1 << bits) - 1)) + (sum >> bits)
 }
 
 #[cold]
 fn with_options_is_intact(frame: &[u8], at: usize, len: usize) -> bool {
     frame.get(at..at + len).is_some_and(|header| 20 < len && Sum::of(header).is_intact())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The slow twin is the sum of the crate `wire`.
+        #[test]
+        fn a_header_is_intact_if_its_sum_is(mut header in any::<[u8; 20]>(), repaired in any::<bool>()) {
+            header[0] = 0x45;
+            if repaired {
+                [header[10], header[11]] = [0; 2];
+                [header[10], header[11]] = Sum::of(&header).complement().to_be_bytes();
+            }
+            prop_assert_eq!(ipv4_header_is_intact(&header, 0), Sum::of(&header).is_intact());
+            prop_assert!(!repaired || ipv4_header_is_intact(&header, 0));
+        }
+    }
 }
