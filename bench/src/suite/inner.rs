@@ -72,6 +72,11 @@ fn memory(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 
 /// Packets a second from a port that always has some, with metadata as XDP leaves it, into a sink.
 fn sunk() -> Result<f64> {
+    sunk_by(|engine, now| engine.turn(now).moved)
+}
+
+/// The same by an engine whose rounds are made so; each says how many packets it moved.
+pub(super) fn sunk_by(mut turn: impl FnMut(&mut RunToCompletion<SourcePort>, Nanos) -> usize) -> Result<f64> {
     let mut registry = Registry::new(registry::Limits::default());
     let kept = |_: &_| Ok::<(), Infallible>(());
     registry.set_addresses(&[HOST.into()])?.carry_out(kept)?;
@@ -98,9 +103,9 @@ fn sunk() -> Result<f64> {
     let start = Instant::now();
     let mut moved = 0;
     while moved < PACKETS {
-        let turn = engine.turn(Nanos::new(start.elapsed().as_nanos() as u64));
-        ensure!(turn.moved != 0, "the engine stopped after {moved} packets");
-        moved += turn.moved as u64;
+        let more = turn(&mut engine, Nanos::new(start.elapsed().as_nanos() as u64));
+        ensure!(more != 0, "the engine stopped after {moved} packets");
+        moved += more as u64;
     }
     let took = start.elapsed();
     let delivered = engine.ledger().port(id).map_or(0, |row| row.get(Counter::Delivered));

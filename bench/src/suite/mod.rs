@@ -9,6 +9,7 @@
 //! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
 //! | [`mux`] | `mux_64`, `mux_64_stacks`: into the rings of applications; the suite `stacks` |
+//! | [`capture`] | `capture_memory`, `capture_veth`, `top_veth`: what looking costs |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
 //!
 //! The engine runs on core 0 and the generator on core 1, always; a machine with more cores leaves the rest idle.
@@ -24,6 +25,7 @@ use crate::report::{
 };
 
 mod burst;
+mod capture;
 mod echoes;
 mod inner;
 mod latency;
@@ -101,12 +103,13 @@ impl Extent {
 /// A group of rows that share what they are measured with, and what measures them.
 type Group = (&'static [&'static str], fn(u32, &mut Vec<Row>) -> Result<()>);
 
-const ROAD: [Group; 6] = [
+const ROAD: [Group; 7] = [
     (&["memory_64", "contexts_8_vs_1"], inner::rows),
     (&["steer_hit", "steer_miss"], steer::rows),
     (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60", "echo_veth_60_kernel"], wire::rows),
     (&["latency_veth_10", "latency_veth_50", "latency_veth_90"], latency::rows),
     (&["burst_veth", "burst_veth_bare"], burst::rows),
+    (&["capture_memory", "capture_veth", "top_veth"], capture::rows),
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 

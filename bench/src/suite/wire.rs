@@ -71,28 +71,28 @@ fn echo(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 /// The daemon's sink on a pair of its own.
-struct Served {
-    daemon: Daemon,
+pub(super) struct Served {
+    pub(super) daemon: Daemon,
     pair: Pair,
     plan: Plan,
 }
 
 impl Served {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let pair = pair()?;
         let config = Config { rings: SHAPE.ring, frames: SHAPE.frames, ..Config::echo_and_sink() };
         Ok(Self { daemon: Daemon::start(&pair.served, &config)?, plan: plan(&pair, SINK)?, pair })
     }
 
     /// Frames a second that reached the sink in one run.
-    fn received(&mut self) -> Result<f64> {
+    pub(super) fn received(&mut self) -> Result<f64> {
         let before = self.daemon.status()?.head.books.delivered;
         let sent = flood(&self.pair, &self.plan)?;
         let after = settled(|| Ok(self.daemon.status()?.head.books.delivered))?;
         Ok((after - before) as f64 / sent.duration_s)
     }
 
-    fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         self.daemon.down(&self.pair.served)
     }
 }
