@@ -9,6 +9,9 @@
 #![deny(unsafe_code)]
 
 mod b09_checksums;
+mod capture;
+mod capture_ends;
+mod capture_file;
 mod f01_daemon_killed;
 mod f02_application_killed;
 mod f03_leaks;

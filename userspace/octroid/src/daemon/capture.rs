@@ -3,10 +3,11 @@
 //! A capture is a ring for each engine, which the engines fill and the program that asked empties; the daemon gives it out,
 //! takes it back, and never sees a packet of it. Root may capture everything, everybody else the tuples of sessions that
 //! their own user has, for as long as they have them.
-use std::{net::IpAddr, os::fd::OwnedFd};
+use std::{net::IpAddr, os::fd::OwnedFd, sync::atomic::Ordering};
 
 use abi::{
-    capture::{Shape, State, ring::Writer},
+    capture::{PAGE, Shape, State, ring::Writer},
+    shm::memory::{Memory, Writable},
     steer::Target,
 };
 use client::control::{
@@ -58,6 +59,8 @@ struct Running {
     of: Id,
     /// Where its program reads that it is over.
     down: Region,
+    /// Held for its drop: what a worker lets go of last it would have to unmap, while packets wait.
+    _up: Region,
     /// What it was allowed for, if not everything.
     owned: Vec<(Tuple, Owner)>,
 }
@@ -100,9 +103,9 @@ impl Captures {
         let road = &instance.road;
         let (filter, owned) = allowed(road.registry(), who, start)?;
         let id = CaptureId::new(self.last.wrapping_add(1));
-        let (down, fds) = begin(road, id, &filter)?;
+        let (down, up, fds) = begin(road, id, &filter)?;
         self.last = self.last.wrapping_add(1);
-        self.running.push(Running { id, of, down, owned });
+        self.running.push(Running { id, of, down, _up: up, owned });
         tracing::info!(capture = %id, uid = who.uid, pid = who.pid, "begins");
         let interfaces = instance.settings.interfaces.iter().map(|i| i.name().to_owned()).collect();
         let reasons = Counter::ALL.iter().map(|counter| counter.desc().name.to_owned()).collect();
@@ -151,12 +154,13 @@ impl Running {
 }
 
 /// Makes the rings, and gives one to each engine.
-fn begin(road: &Road, id: CaptureId, filter: &Filter) -> Result<(Region, Vec<OwnedFd>), Refusal> {
+fn begin(road: &Road, id: CaptureId, filter: &Filter) -> Result<(Region, Region, Vec<OwnedFd>), Refusal> {
     let eio = |error: &dyn std::fmt::Display| Code::Eio.because(error);
     let engines = u16::try_from(road.engines().count()).map_err(|error| eio(&error))?;
     let shape = shape(engines).ok_or_else(|| Code::Eio.because("more engines than a capture has rings"))?;
     let (down, down_fd) = Region::create(Direction::Down, shape.down_size()).map_err(|error| eio(&error))?;
     let (up, up_fd) = Region::create(Direction::Up, shape.up_size()).map_err(|error| eio(&error))?;
+    touch(&down);
     shape.lay_out(&down, filter.snaplen, epoch_ns(road)?);
     for number in 0..engines {
         let Some(at) = shape.ring(number) else { break };
@@ -166,7 +170,12 @@ fn begin(road: &Road, id: CaptureId, filter: &Filter) -> Result<(Region, Vec<Own
             return Err(eio(&late));
         }
     }
-    Ok((down, vec![down_fd, up_fd]))
+    Ok((down, up, vec![down_fd, up_fd]))
+}
+
+/// Has the kernel find every page now: else a worker would wait for each.
+fn touch(region: &Region) {
+    (0..region.size()).step_by(PAGE).for_each(|at| region.store_u32(at, 0, Ordering::Relaxed));
 }
 
 /// A ring for each engine, all together as large as one capture may be.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::control::{
     MAX_DATAGRAM,
+    capture::Point,
     refusal::Code,
     stack::{Lease, ReserveMode},
 };
@@ -100,6 +101,8 @@ fn names_are_the_variants() {
         Op::StackList(StackList::page(1)),
         Op::StackStats(StackStats::page(1)),
         Op::StackAttach(StackAttach { lease: Lease::from_bits(7) }),
+        Op::CaptureStart(CaptureStart { at: vec![Point::Drop], tuples: Vec::new(), snaplen: 60 }),
+        Op::CaptureStop(CaptureStop {}),
     ]) {
         let value = serde_json::to_value(&op).unwrap();
         assert_eq!(value.get("op").and_then(Value::as_str), Some(name));
