@@ -1,5 +1,10 @@
-//! SIGTERM and SIGINT, read like any other input: a program ends where it sleeps, and nowhere else.
-use std::os::fd::{AsFd, BorrowedFd};
+//! How a program ends: on SIGTERM and SIGINT, which are read like any other input, or with one line that says why.
+//!
+//! It refuses to end anywhere but where it sleeps.
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    process::ExitCode,
+};
 
 use nix::{
     errno::Errno,
@@ -8,6 +13,18 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
     },
 };
+
+/// What a program's `main` returns; why it fails is said on standard error, in one line.
+#[must_use]
+pub fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The signals that end a program, as something to poll.
 #[derive(Debug)]

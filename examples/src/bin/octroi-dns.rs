@@ -6,7 +6,7 @@
 //! ```
 #![deny(unsafe_code)]
 
-use std::rc::Rc;
+use std::{process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -15,6 +15,7 @@ use octroi_examples::{
     arguments::Arguments,
     dns::{responder::Responder, zone::Zone},
     session::Session,
+    stop::ended,
     user_stack,
 };
 
@@ -26,9 +27,12 @@ struct Server {
     arguments: Arguments,
 }
 
-fn main() -> Result<()> {
-    let Server { arguments } = Server::parse();
-    let (session, channels) = Session::open(&arguments, &StackOptions::named("octroi-dns"), Proto::Udp)?;
+fn main() -> ExitCode {
+    ended(run(&Server::parse().arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (session, channels) = Session::open(arguments, &StackOptions::named("octroi-dns"), Proto::Udp)?;
     let (port, zone) = (session.tuple().port, Rc::new(Zone::example()?));
     user_stack::run(session, channels, |sockets| {
         Responder::new(port, Rc::clone(&zone), sockets).context("no such port")

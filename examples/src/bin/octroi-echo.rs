@@ -7,7 +7,7 @@
 //! ```
 #![deny(unsafe_code)]
 
-use std::{os::fd::AsFd as _, time::Duration};
+use std::{os::fd::AsFd as _, process::ExitCode, time::Duration};
 
 use abi::shm::desc::Form;
 use anyhow::Result;
@@ -21,6 +21,7 @@ use octroi_examples::{
     arguments::Arguments,
     datagram::Datagram,
     session::{Session, Woken},
+    stop::ended,
 };
 use smoltcp::phy::{Checksum, ChecksumCapabilities};
 
@@ -37,10 +38,13 @@ struct Echo {
     arguments: Arguments,
 }
 
-fn main() -> Result<()> {
-    let Echo { arguments } = Echo::parse();
+fn main() -> ExitCode {
+    ended(run(&Echo::parse().arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     let (mut session, mut channels) =
-        Session::open(&arguments, &StackOptions::named("octroi-echo"), Proto::Udp)?;
+        Session::open(arguments, &StackOptions::named("octroi-echo"), Proto::Udp)?;
     let mut bursts: u32 = 0;
     loop {
         let busy = channels.iter_mut().fold(false, |busy, channel| busy | (echo(channel) == More::Yes));

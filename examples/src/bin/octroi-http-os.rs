@@ -9,13 +9,16 @@
 //! ```
 #![deny(unsafe_code)]
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use octroi_examples::http::{
-    object::{Kib, MAX_KIB, Objects},
-    on_os::Server,
+use octroi_examples::{
+    http::{
+        object::{Kib, MAX_KIB, Objects},
+        on_os::Server,
+    },
+    stop::ended,
 };
 
 /// Serve objects of 1 to 1024 KiB by HTTP/1.1, on the OS's TCP.
@@ -34,8 +37,12 @@ struct Arguments {
 const MAX_FILE: u16 = 64;
 const _: () = assert!(MAX_FILE <= MAX_KIB);
 
-fn main() -> Result<()> {
-    let Arguments { listen, write_objects } = Arguments::parse();
+fn main() -> ExitCode {
+    ended(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { listen, write_objects } = arguments;
     let objects = Objects::default();
     if let Some(directory) = write_objects {
         let mut objects = (1..=MAX_FILE).filter_map(|kib| Some((kib, objects.get(Kib::new(kib)?))));

@@ -6,7 +6,7 @@
 //! ```
 #![deny(unsafe_code)]
 
-use std::rc::Rc;
+use std::{process::ExitCode, rc::Rc};
 
 use anyhow::Result;
 use clap::Parser;
@@ -15,6 +15,7 @@ use octroi_examples::{
     arguments::Arguments,
     http::{object::Objects, on_smoltcp::Http},
     session::Session,
+    stop::ended,
     user_stack,
 };
 
@@ -29,10 +30,13 @@ struct Server {
     arguments: Arguments,
 }
 
-fn main() -> Result<()> {
-    let Server { arguments } = Server::parse();
+fn main() -> ExitCode {
+    ended(run(&Server::parse().arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     let options = StackOptions { rx_slots: SLOTS, tx_slots: SLOTS, ..StackOptions::named("octroi-http") };
-    let (session, channels) = Session::open(&arguments, &options, Proto::Tcp)?;
+    let (session, channels) = Session::open(arguments, &options, Proto::Tcp)?;
     let (port, objects) = (session.tuple().port, Rc::new(Objects::default()));
     user_stack::run(session, channels, |sockets| Ok(Http::new(port, Rc::clone(&objects), sockets)))
 }

@@ -11,6 +11,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    process::ExitCode,
     str::FromStr,
     thread,
     time::{Duration, Instant},
@@ -24,7 +25,7 @@ use client::{
     shm::channel::{Channel, Interest},
     stack::{Client, Reserve, StackOptions, Tuple},
 };
-use octroi_examples::{arguments::Arguments, datagram::Datagram};
+use octroi_examples::{arguments::Arguments, datagram::Datagram, stop::ended};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber};
 
 /// How long the daemon may take to judge what was sent.
@@ -75,8 +76,12 @@ struct Lie {
     form: Form,
 }
 
-fn main() -> Result<()> {
-    let Spoof { arguments, to, victim: victims, count } = Spoof::parse();
+fn main() -> ExitCode {
+    ended(run(Spoof::parse()))
+}
+
+fn run(arguments: Spoof) -> Result<()> {
+    let Spoof { arguments, to, victim: victims, count } = arguments;
     let LocalAddr::Ip(IpAddr::V4(own)) = arguments.listen.addr else {
         bail!("an IPv4 address is needed: packets must say where they come from");
     };
