@@ -1,4 +1,6 @@
 //! Two applications on one engine: what comes from the wire, goes to it, and crosses; each with the whole change of counters.
+mod captured;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use abi::shm::{
