@@ -106,7 +106,7 @@ fn attach<S: Service>(
     // Another configuration may have brought another number of channels.
     lanes.truncate(channels.len());
     for (number, channel) in channels.into_iter().enumerate() {
-        let device = OctroiDevice::new(channel);
+        let device = OctroiDevice::gathering(channel);
         match lanes.get_mut(number) {
             Some(lane) => lane.device = Some(device),
             None => lanes.push(Lane::new(device, now, service)?),
@@ -143,6 +143,7 @@ impl<S: Service> Lane<S> {
         }
         service.attend(sockets);
         while matches!(interface.poll_egress(now, device, sockets), PollResult::SocketStateChanged) {}
+        device.flush();
         // With a full Tx ring something may still be inside.
         if device.ready().tx != 0 {
             service.settle(sockets);

@@ -168,3 +168,29 @@ fn a_packet_beyond_a_slot_goes_nowhere() {
     assert_eq!(room.consume(5000, |bytes| bytes.len()), 5000);
     assert_eq!(host.session.take(0).len(), 0);
 }
+
+#[test]
+fn what_is_gathered_leaves_together_and_never_stays() {
+    let (mut session, regions, bells) = FakeSession::with_regions(1, 0);
+    let mut device = OctroiDevice::gathering(Channel::all(&regions, bells).pop().unwrap());
+    let send = |device: &mut OctroiDevice, count: usize| {
+        (0..count).all(|_| {
+            device.transmit(Instant::ZERO).map(|room| room.consume(20, |bytes| bytes.fill(1))).is_some()
+        })
+    };
+    // Nothing is shown before somebody says so.
+    assert!(send(&mut device, 3));
+    assert_eq!(session.take(0).len(), 0);
+    device.flush();
+    assert_eq!(session.take(0).len(), 3);
+    // Beyond the limit the worker can begin.
+    assert!(send(&mut device, MOST_GATHERED + 1));
+    assert_eq!(session.take(0).len(), MOST_GATHERED);
+    // Whoever goes to sleep has said everything.
+    device.arm();
+    assert_eq!(session.take(0).len(), 1);
+    // A full ring is shown: only the worker can make room.
+    let slots = device.ready().tx as usize;
+    assert!(send(&mut device, slots) && !send(&mut device, 1));
+    assert_eq!(session.take(0).len(), slots);
+}
