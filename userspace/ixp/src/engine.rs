@@ -233,7 +233,7 @@ impl<P: Port> RunToCompletion<P> {
         for at in 0..self.sockets.len() {
             moved += self.serve(at, now, tap);
         }
-        moved += self.originate(now, tap);
+        moved += self.originate(now, moved, tap);
         let ledger = &self.panel.ledger;
         let mut held = 0;
         for Socket { outbox, .. } in &mut self.sockets {
@@ -263,17 +263,17 @@ impl<P: Port> RunToCompletion<P> {
                 tap.received(frames, &env);
             }
             program.run(frames, verdicts, &env);
-            let (id, mut delivered) = (socket.inbox.rx.id(), 0);
-            for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
-                // What becomes of most packets, counted once for all of them.
-                if verdict == Verdict::Deliver && frame.port() == id {
-                    delivered += 1;
-                    recycle(sockets, at, frame);
-                } else {
-                    settle(sockets, at, (ledger, &mut *tap), frame, verdict);
-                }
+            let id = socket.inbox.rx.id();
+            let all_delivered = verdicts.iter().all(|&verdict| verdict == Verdict::Deliver);
+            if all_delivered && frames.iter().all(|frame| frame.port() == id) {
+                // What becomes of most batches, counted once for all of it.
+                ledger.add(id, Counter::Delivered, received as u64);
+                frames.drain(..).for_each(|frame| socket.inbox.rx.recycle(frame));
+                verdicts.clear();
             }
-            ledger.add(id, Counter::Delivered, delivered);
+            for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {
+                settle(sockets, at, (ledger, &mut *tap), frame, verdict);
+            }
         }
         if let Some(socket) = self.sockets.get_mut(at) {
             socket.inbox.refill(&mut self.failures);
@@ -282,11 +282,14 @@ impl<P: Port> RunToCompletion<P> {
     }
 
     /// Shows applications what was received for them, and sends what they have.
-    fn originate<T: Tap>(&mut self, now: Nanos, tap: &mut T) -> usize {
+    fn originate<T: Tap>(&mut self, now: Nanos, received: usize, tap: &mut T) -> usize {
         let Self { sockets, program, tables, panel, .. } = self;
         let Some(stacks) = program.stacks() else { return 0 };
         stacks.publish();
-        let Some(home) = sockets.first().map(|socket| socket.inbox.rx.id()) else { return 0 };
+        let Some(home) = sockets.first().map(|socket| socket.inbox.rx.id()) else {
+            stacks.count(received);
+            return 0;
+        };
         let tables = tables.newest().tables();
         let tags = tables.ports.get(home).map_or(0, |config| config.tags);
         let mut source = Source {
@@ -297,7 +300,9 @@ impl<P: Port> RunToCompletion<P> {
         };
         let turn = stacks.turn(&mut source);
         stacks.publish();
-        turn.packets as usize
+        let packets = turn.packets as usize;
+        stacks.count(received + packets);
+        packets
     }
 
     /// No captures yet, to be given to [`RunToCompletion::turn_seen`].

@@ -424,21 +424,26 @@ impl Frame {
     /// The descriptor goes to a transmit ring (data and length) or a fill ring (the chunk's address).
     #[must_use = "a descriptor that goes nowhere is a chunk lost to its port"]
     #[inline]
-    pub fn into_desc(mut self) -> Desc {
+    pub fn into_desc(self) -> Desc {
+        let (start, len) = (u64::from(self.start), u32::from(self.len));
+        Desc { addr: self.into_chunk() + start, len }
+    }
+
+    /// Gives the chunk back, as [`Frame::into_desc`] does, and says where it begins.
+    #[must_use = "a chunk that goes nowhere is lost to its port"]
+    #[inline]
+    pub fn into_chunk(mut self) -> u64 {
         if let Some(magic) = self.meta_bytes_mut().and_then(|m| m.first_chunk_mut::<2>()) {
             *magic = [0; 2];
         }
         let this = ManuallyDrop::new(self);
         let inner = this.inner();
-        let desc = Desc {
-            addr: (u64::from(this.chunk) << inner.chunk_shift) + u64::from(this.start),
-            len: u32::from(this.len),
-        };
+        let chunk = u64::from(this.chunk) << inner.chunk_shift;
         if let Some(state) = inner.state.get(this.chunk as usize) {
             // Release: whoever claims this chunk next sees our writes. After this line the chunk is not ours.
             state.store(PARKED, Ordering::Release);
         }
-        desc
+        chunk
     }
 
     #[inline]

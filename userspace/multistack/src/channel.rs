@@ -9,9 +9,10 @@
 //! ```text
 //! for each packet    reserve (prefetch the next slot), fill (copy)
 //! for each channel   visit (at most 64 descriptors, each offered to the egress checks)
-//! for each touched   publish (indices, counters)
+//! for each touched   show (indices)
 //! once               Fenced::by(memory)
 //! for each touched   rings → send one byte to the application's bell
+//! now and then       enter (counters)
 //! ```
 //!
 //! Falling asleep is the mirror image: [`Channel::arm`] all, one fence, [`Channel::last_look`] at all, block,
@@ -60,19 +61,18 @@ pub struct Channel<D, U> {
     about: u16,
     /// The application's Rx index was read since the last publication: a flood costs one look a burst.
     rx_looked: Looked,
-    slot_size: usize,
     /// One bit for each counter that the region does not have yet.
     dirty: u64,
     down_at: DownChannel,
     down: D,
-    /// Its first is that of delivered packets.
-    counters: Counts,
+    tx: Consumer,
     /// What was published and nobody was rung for yet.
     owed: u32,
     number: u16,
     up: U,
     up_at: UpChannel,
-    tx: Consumer,
+    /// Its first is that of delivered packets.
+    counters: Counts,
     books: Option<Pages<D>>,
 }
 
@@ -196,7 +196,6 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             up,
             down_at,
             up_at,
-            slot_size: shape.slot_size().get() as usize,
             rx: Producer::new(shape.rx_slots(), start),
             tx: Consumer::new(shape.tx_slots(), start),
             rx_looked: Looked::NotYet,
@@ -228,7 +227,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     #[inline(always)]
     pub fn reserve(&mut self, tuple: u16, len: usize) -> Result<Reserved, RxRefusal> {
         self.state?;
-        if self.slot_size < len {
+        if self.down_at.slot_size() < len {
             self.count_for(tuple, ChannelCounter::RxTooLong);
             return Err(RxRefusal::TooLong);
         }
@@ -300,7 +299,8 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             let (descs, lanes) = self.read_descriptors(wanted - taken);
             for &desc in &descs[..lanes] {
                 let at = self.up_at.buffer(self.tx.peek(0));
-                let Outcome::Taken(counter, tuple) = sink(Offer::new(&self.up, at, self.slot_size, desc))
+                let Outcome::Taken(counter, tuple) =
+                    sink(Offer::new(&self.up, at, self.up_at.slot_size(), desc))
                 else {
                     return Ok(Visit { taken, left: waiting - taken });
                 };
@@ -327,9 +327,16 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         (descs, lanes)
     }
 
-    /// Shows the application what was delivered and what was taken, and everybody the counters.
+    /// [`Channel::show`] and [`Channel::enter`] in one.
     #[inline]
     pub fn publish(&mut self) -> Moved {
+        self.enter();
+        self.show()
+    }
+
+    /// Shows the application what was delivered and what was taken.
+    #[inline]
+    pub fn show(&mut self) -> Moved {
         let rx = self.rx.publish(&self.down, self.down_at.rx_prod());
         let tx = self.tx.publish(&self.down, self.down_at.tx_cons());
         self.rx_looked = Looked::NotYet;
@@ -339,13 +346,17 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         if tx.is_yes() {
             self.owed |= rx_flags::WAKE_ON_TX_SPACE;
         }
+        if self.owed == 0 { Moved::No } else { Moved::Yes }
+    }
+
+    /// Enters what was counted into the region and the books, where everybody sees it.
+    pub fn enter(&mut self) {
         self.settle();
         while self.dirty != 0 {
             let index = self.dirty.trailing_zeros() as usize;
             self.dirty &= self.dirty - 1;
             self.down.store_u64(self.down_at.counter(index), self.counters[index]);
         }
-        if self.owed == 0 { Moved::No } else { Moved::Yes }
     }
 
     /// The fence between publishing and looking who sleeps; one serves all channels of a worker.
@@ -401,7 +412,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         self.tx.look(&self.up, self.up_at.tx_prod()).map_err(|violation| self.over(violation))
     }
 
-    /// Adds one to a counter, for a packet of `tuple`; region and books have it after the next [`Channel::publish`].
+    /// Adds one to a counter, for a packet of `tuple`; region and books have it after the next [`Channel::enter`].
     #[inline(always)]
     pub fn count_for(&mut self, tuple: u16, which: ChannelCounter) {
         if tuple != self.about {

@@ -274,11 +274,19 @@ mod tests {
             }
             for n in (0..64).chain(0..64) {
                 let key = keys(n);
-                assert_eq!(recent.owner(generation, &mirror, key), mirror.owner(&key), "{generation} {n}");
+                let owner = mirror.owner(&key);
+                let ask = |session| recent.tuple(generation, &mirror, key, session);
+                for session in [owner.map(|owned| owned.session), Some(SessionId { slot: 7, generation: 7 })]
+                {
+                    let Some(session) = session else { continue };
+                    let expected = owner.filter(|owned| owned.session == session).map(|owned| owned.tuple);
+                    assert_eq!(ask(session), expected, "{generation} {n}");
+                }
             }
         }
         let nobodys = SteerKey { addr: [0; 16], port: [0; 2], proto: 0, zero: 0 };
-        assert_eq!(recent.owner(0, &mirror, nobodys), None);
+        let nobody = SessionId { slot: u16::MAX, generation: 0 };
+        assert_eq!(recent.tuple(0, &mirror, nobodys, nobody), None);
     }
 
     proptest::proptest! {

@@ -423,6 +423,13 @@ impl DownChannel {
         self.base + PAGE + slot as usize * DESC_SIZE
     }
 
+    /// Bytes of an Rx buffer.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slot_size(&self) -> usize {
+        self.slot_size
+    }
+
     /// Offset of an Rx buffer; `slot` comes from [`Slots::slot`].
     #[must_use]
     #[inline(always)]
@@ -458,6 +465,13 @@ impl UpChannel {
     #[inline(always)]
     pub const fn descriptor(&self, slot: u32) -> usize {
         self.base + PAGE + slot as usize * DESC_SIZE
+    }
+
+    /// Bytes of a Tx buffer.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slot_size(&self) -> usize {
+        self.slot_size
     }
 
     /// Offset of a Tx buffer; `slot` comes from [`Slots::slot`].

@@ -126,8 +126,7 @@ impl Pool {
 
     #[inline]
     fn park(&mut self, frame: Frame) {
-        let chunk = u64::from(self.umem.geometry().chunk);
-        self.free.push(frame.into_desc().addr & !(chunk - 1));
+        self.free.push(frame.into_chunk());
     }
 
     /// Takes in what came back from the wire, and what was dropped somewhere.

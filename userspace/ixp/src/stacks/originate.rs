@@ -58,6 +58,7 @@ pub(crate) struct Source<'a, W> {
 pub(super) struct Visiting<'a, 'w, W> {
     pub(super) guests: &'a mut [Option<Box<Guest>>],
     pub(super) touched: &'a mut Vec<u16>,
+    pub(super) counting: &'a mut Vec<u16>,
     pub(super) crossings: &'a mut Vec<Crossing>,
     pub(super) events: &'a mut Events,
     pub(super) source: &'a mut Source<'w, W>,
@@ -79,7 +80,7 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
     }
 
     fn visit(&mut self, channel: ChannelNo, credit: &mut Credit) -> Left {
-        let Self { guests, touched, crossings, events, source } = self;
+        let Self { guests, touched, counting, crossings, events, source } = self;
         let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
             return Left::Nothing;
         };
@@ -94,7 +95,7 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
             }
             Ok(visit) => {
                 if visit.taken != 0 {
-                    guest.touch(touched);
+                    guest.touch(touched, counting);
                 }
                 match visit.left {
                     _ if blocked => Left::Blocked,

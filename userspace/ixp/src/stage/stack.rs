@@ -29,7 +29,7 @@ impl Stack {
 impl Stage<Steered> for Stack {
     #[inline(always)]
     fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        // Where the packet will lie follows from what the lanes before it take: it is fetched when that is known.
+        // Where the packet will lie was fetched when the one before it took its slot.
         None
     }
 

@@ -136,50 +136,50 @@ impl Steer {
     #[inline(always)]
     fn of_application(&self, frame: &[u8], context: &mut Steered, env: &Env<'_>) -> Verdict {
         let meta = &context.meta;
-        let mirror = &env.snapshot.tables().mirror;
         let l3 = usize::from(meta.l3_off);
-        let (owned, intact) = match plain_v4(frame, meta) {
+        let (tuple, intact) = match plain_v4(frame, meta) {
             Some((header, port)) => {
                 let [.., a, b, c, d] = *header;
                 let key = SteerKey::v4(header[9], [a, b, c, d], port);
-                (self.owner(key, mirror, env), header_is_intact(header, frame, l3))
+                (self.tuple(key, meta, env), header_is_intact(header, frame, l3))
             }
-            None => self.not_plain(frame, meta, mirror, env),
+            None => self.not_plain(frame, meta, env),
         };
-        let named = SessionId { slot: meta.id, generation: meta.generation };
-        match owned {
-            Some(Owned { session, tuple }) if session == named => context.tuple = tuple,
-            _ => return released(mirror, context),
-        }
+        let Some(tuple) = tuple else { return released(&env.snapshot.tables().mirror, context) };
+        context.tuple = tuple;
         if !intact {
             context.spoilt = const { Some(Loss::of(Counter::RxBadIpChecksum)) };
         }
         Verdict::Next
     }
 
-    /// Whose an IPv6 packet is, or one whose bytes do not say it, and whether its IPv4 header, if it has one, is intact.
+    /// The tuple of an IPv6 packet, or of one whose bytes do not say it, and whether its IPv4 header, if it has one, is
+    /// intact.
     #[inline(never)]
-    fn not_plain(
-        &self,
-        frame: &[u8],
-        meta: &RxMeta,
-        mirror: &Mirror,
-        env: &Env<'_>,
-    ) -> (Option<Owned>, bool) {
-        let untold = || mirror.session_of(meta).map(|session| Owned { session, tuple: NO_TUPLE });
+    fn not_plain(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> (Option<u16>, bool) {
+        let untold = || env.snapshot.tables().mirror.session_of(meta).map(|_| NO_TUPLE);
         if meta.flags & flag::IPV6 == 0 {
             return (untold(), ipv4_header_is_intact(frame, usize::from(meta.l3_off)));
         }
-        (key_v6(frame, meta).map_or_else(untold, |key| self.owner(key, mirror, env)), true)
+        (key_v6(frame, meta).map_or_else(untold, |key| self.tuple(key, meta, env)), true)
     }
 
+    /// The number of a tuple, if it is that application's which the metadata names.
     #[inline(always)]
-    fn owner(&self, key: SteerKey, mirror: &Mirror, env: &Env<'_>) -> Option<Owned> {
+    fn tuple(&self, key: SteerKey, meta: &RxMeta, env: &Env<'_>) -> Option<u16> {
+        let mirror = &env.snapshot.tables().mirror;
+        let session = SessionId { slot: meta.id, generation: meta.generation };
         match &self.recent {
-            Some(recent) => recent.owner(env.snapshot.generation().get(), mirror, key),
-            None => mirror.owner(&key),
+            Some(recent) => recent.tuple(env.snapshot.generation().get(), mirror, key, session),
+            None => asked(mirror, key, session),
         }
     }
+}
+
+/// What there is to know of a tuple without any memory.
+#[inline(never)]
+fn asked(mirror: &Mirror, key: SteerKey, session: SessionId) -> Option<u16> {
+    mirror.owner(&key).filter(|owned| owned.session == session).map(|owned| owned.tuple)
 }
 
 /// A packet whose tuple its application does not own any more is stale; there may be such an application still.
@@ -253,10 +253,14 @@ fn ipv4_header_is_intact(frame: &[u8], at: usize) -> bool {
 fn header_is_intact(header: &[u8; 20], frame: &[u8], at: usize) -> bool {
     match header[0] & 0x0f {
         5 => {
-            // Whether a sum is all ones does not depend on the byte order of its words (RFC 1071, section 2 B).
-            let (words, _) = header.as_chunks::<4>();
-            let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-            folded(folded(folded(sum, 32), 16), 16) == 0xffff
+            // Whether a sum is all ones depends neither on the byte order of its words nor on their width (RFC 1071,
+            // section 2 B and C).
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, rest @ ..] = *header;
+            let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+            let (sum, carry) = first.overflowing_add(u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
+            let (sum, more) = sum.overflowing_add(u64::from(u32::from_ne_bytes(rest)) + u64::from(carry));
+            let sum = folded(folded(sum, 32) + u64::from(more), 16);
+            folded(folded(sum, 16), 16) == 0xffff
         }
         words => with_options_is_intact(frame, at, usize::from(words) * 4),
     }

@@ -83,17 +83,28 @@ impl Words {
 }
 
 impl Recent {
-    /// The session that owns exactly this tuple, in the tables of this generation, of which `mirror` is part.
+    /// The number that exactly this tuple has within this session, if it is the session's in the tables of this
+    /// generation, of which `mirror` is part.
     // By value: a key that somebody may look at through a reference is put together in memory, byte by byte.
     #[must_use]
     #[inline(always)]
-    pub fn owner(&self, generation: Generation, mirror: &Mirror, key: SteerKey) -> Option<Owned> {
+    pub fn tuple(
+        &self,
+        generation: Generation,
+        mirror: &Mirror,
+        key: SteerKey,
+        session: SessionId,
+    ) -> Option<u16> {
         if self.generation.get() != generation {
             self.forget(generation);
         }
         let words = Words::of(key);
         let place = &self.places[words.place() % PLACES];
-        if place.get().key == words { Some(place.get().owned) } else { ask(place, words, mirror) }
+        let Place { key, owned } = place.get();
+        if key == words && owned.session == session {
+            return Some(owned.tuple);
+        }
+        ask(place, words, mirror, session)
     }
 
     #[cold]
@@ -104,8 +115,8 @@ impl Recent {
 }
 
 #[inline(never)]
-fn ask(place: &Cell<Place>, key: Words, mirror: &Mirror) -> Option<Owned> {
+fn ask(place: &Cell<Place>, key: Words, mirror: &Mirror, session: SessionId) -> Option<u16> {
     let owned = mirror.owner(&key.key())?;
     place.set(Place { key, owned });
-    Some(owned)
+    (owned.session == session).then_some(owned.tuple)
 }
