@@ -8,7 +8,7 @@ use std::{
     panic::resume_unwind,
     process::{Child, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, Scope},
 };
 
 use abi::capture::{MIN_RING, Point, Shape, ring};
@@ -51,17 +51,19 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 fn memory(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
-    // On a thread of its own: who is pinned cannot give his children another core.
-    let measured = thread::scope(|scope| {
-        let pinned = scope.spawn(|| {
-            pin(ENGINE_CORE)?;
-            interleaved(runs, Better::Higher, captured, || sunk_by(|engine, now| engine.turn(now).moved))
-        });
-        pinned.join()
-    });
-    let pairs = measured.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let alone = || thread::scope(|scope| working(scope, || sunk_by(|engine, now| engine.turn(now).moved)));
+    let pairs = interleaved(runs, Better::Higher, captured, alone)?;
     rows.extend(Row::paired("capture_memory", "packets/s", "the same without a capture", &pairs));
     Ok(())
+}
+
+/// Does this on the engine's core, on a thread of its own: who is pinned cannot give his children another core.
+fn working<'s>(scope: &'s Scope<'s, '_>, work: impl FnOnce() -> Result<f64> + Send + 's) -> Result<f64> {
+    let pinned = scope.spawn(|| {
+        pin(ENGINE_CORE)?;
+        work()
+    });
+    pinned.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Packets a second into a sink while every one of them is captured, and somebody reads.
@@ -92,11 +94,13 @@ fn captured() -> Result<f64> {
     thread::scope(|scope| {
         let reading = scope.spawn(read);
         let tap = EngineTap::new(CaptureId::new(1), filter, ring::Writer::new(down.clone(), up.clone(), at));
-        let (mut tap, mut taps) = (Some(tap), None);
-        let rate = sunk_by(|engine, now| {
-            let taps = taps.get_or_insert_with(|| engine.taps());
-            tap.take().into_iter().for_each(|tap| taps.add(tap));
-            engine.turn_seen(now, taps).moved
+        let rate = working(scope, || {
+            let (mut tap, mut taps) = (Some(tap), None);
+            sunk_by(|engine, now| {
+                let taps = taps.get_or_insert_with(|| engine.taps());
+                tap.take().into_iter().for_each(|tap| taps.add(tap));
+                engine.turn_seen(now, taps).moved
+            })
         });
         over.store(true, Ordering::Relaxed);
         let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic))?;
