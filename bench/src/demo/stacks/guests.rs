@@ -3,7 +3,7 @@ use anyhow::{Context as _, Result};
 use octroi_examples::http::object::Kib;
 use octroi_tests::lab::{known, os};
 
-use super::household::{Household, NGINX};
+use super::household::{HTTP, Household, Server};
 use crate::{
     demo::scene::Scene,
     report::{demo::Check, table::figure},
@@ -20,24 +20,17 @@ const WRK: [&str; 4] = ["-t1", "-c32", "-d3s", "--latency"];
 /// Hex digits of a hash that are shown.
 const SHOWN: usize = 16;
 
-/// Fetches objects from the user stack and from nginx, and compares what came with what should have.
-pub(super) fn curl(scene: &Scene, house: &Household, sizes: &[u16], checks: &mut Vec<Check>) -> Result<()> {
-    let addr = scene.pair.served.v4;
-    for &kib in sizes {
-        let object = house.objects.get(Kib::new(kib).context("no such object")?);
-        let wanted = known::sha256(object)?;
-        for (server, port) in [("octroi-http", 8080), ("nginx", NGINX)] {
-            let url = format!("http://{addr}:{port}/{kib}k");
-            let hash = match known::curl(&scene.pair.peer, &[], &url) {
-                Ok(fetched) => known::sha256(&fetched.body)?,
-                Err(why) => format!("{why:#}"),
-            };
-            let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
-            let name = format!("curl: SHA-256 of {kib} KiB from {server} :{port}");
-            checks.push(Check::new(name, hash == wanted, short(&hash), short(&wanted)));
-        }
-    }
-    Ok(())
+/// Fetches an object, and compares what came with what should have.
+pub(super) fn fetch(scene: &Scene, house: &Household, what: &str, server: Server, kib: u16) -> Result<Check> {
+    let wanted = known::sha256(house.objects.get(Kib::new(kib).context("no such object")?))?;
+    let url = format!("http://{}:{}/{kib}k", scene.pair.served.v4, server.port);
+    let hash = match known::curl(&scene.pair.peer, &[], &url) {
+        Ok(fetched) => known::sha256(&fetched.body)?,
+        Err(why) => format!("{why:#}"),
+    };
+    let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
+    let name = format!("{what}: SHA-256 of {kib} KiB from {} :{}", server.name, server.port);
+    Ok(Check::new(name, hash == wanted, short(&hash), short(&wanted)))
 }
 
 /// Asks the DNS stack.
@@ -75,7 +68,7 @@ pub(super) fn echo(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
 
 /// Loads the HTTP stack.
 pub(super) fn wrk(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
-    let url = format!("http://{}:8080/8k", scene.pair.served.v4);
+    let url = format!("http://{}:{}/8k", scene.pair.served.v4, HTTP.port);
     for (name, words) in LOADS {
         let words: Vec<&str> = WRK.iter().chain(words).copied().chain([url.as_str()]).collect();
         let printed = known::run(&scene.pair.peer, "wrk", &words)?;

@@ -23,8 +23,18 @@ pub(super) const OTHERS: u32 = 60_007;
 /// Applications with stacks of their own.
 pub(super) const APPLICATIONS: u64 = 3;
 
-/// Port of nginx.
-pub(super) const NGINX: u16 = 80;
+/// A server of objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) port: u16,
+}
+
+/// The one on a stack of its own.
+pub(super) const HTTP: Server = Server { name: "octroi-http", port: 8080 };
+
+/// The one on the OS's.
+pub(super) const NGINX: Server = Server { name: "nginx", port: 80 };
 
 /// The very file that a reader would copy.
 const NGINX_CONF: &str = include_str!("../../../../examples/nginx.conf");
@@ -54,7 +64,7 @@ impl Household {
         let mut users = Vec::new();
         let mut applications = Vec::new();
         for (uid, name, port) in
-            [(WEB, "octroi-http", 8080), (NAMES, "octroi-dns", 53), (OTHERS, "octroi-echo", 7)]
+            [(WEB, HTTP.name, HTTP.port), (NAMES, "octroi-dns", 53), (OTHERS, "octroi-echo", 7)]
         {
             let user = User::new(uid)?;
             let mut command = user.command(name)?;
@@ -105,7 +115,7 @@ fn nginx(scene: &Scene, directory: &TempDir) -> Result<Service> {
     let mut command = Command::new(found.unwrap_or("nginx"));
     command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(directory.path()).stderr(Stdio::null());
     let nginx = Service::spawn(end, &mut command).context("`cargo xtask setup --peers` installs nginx")?;
-    let at = SocketAddr::new(end.v4.into(), NGINX);
+    let at = SocketAddr::new(end.v4.into(), NGINX.port);
     lab::until("nginx listens", || {
         Ok(scene.pair.peer.netns.enter(|| TcpStream::connect_timeout(&at, PATIENCE))?.is_ok())
     })?;

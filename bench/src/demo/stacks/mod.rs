@@ -40,7 +40,11 @@ pub fn run(hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
     let mut checks = who_is_there(&scene, &house)?;
 
     say("curl fetches from a user stack and from nginx, dig asks, datagrams go there and back");
-    guests::curl(&scene, &house, &SIZES, &mut checks)?;
+    for (kib, server) in
+        SIZES.into_iter().flat_map(|kib| [household::HTTP, household::NGINX].map(|server| (kib, server)))
+    {
+        checks.push(guests::fetch(&scene, &house, "curl", server, kib)?);
+    }
     guests::dig(&scene, &mut checks)?;
     guests::echo(&scene, &mut checks)?;
 
@@ -55,7 +59,7 @@ pub fn run(hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
 
     say("an application without privileges sends in everybody's name");
     liar::lies(&mut scene, &mut checks)?;
-    guests::curl(&scene, &house, &SIZES[..1], &mut Vec::new())?;
+    checks.push(guests::fetch(&scene, &house, "after the lies, curl", household::HTTP, SIZES[0])?);
 
     if !hold.is_zero() {
         say(&advice(&scene, hold));
@@ -91,11 +95,11 @@ fn who_is_there(scene: &Scene, house: &Household) -> Result<Vec<Check>> {
 fn drawing(addr: Ipv4Addr) -> String {
     format!(
         "
-    namespace peer                    namespace served: {addr}
-                                                      ┌─ OS stack ── nginx :80, ping
-    curl, dig, wrk, ping ──── veth ──── XDP ── octroid ┼─ octroi-http :8080   user 60080, smoltcp
-                                                      ├─ octroi-dns    :53   user 60053, smoltcp
-                                                      └─ octroi-echo    :7   user 60007, raw rings
+    namespace peer                       namespace served: {addr}
+                                          ┌─ OS stack ─── nginx :80, ping
+    curl, dig, wrk, ping ──── veth ── XDP ┤          ┌─ octroi-http :8080   user 60080, smoltcp
+                                          └─ octroid ┼─ octroi-dns    :53   user 60053, smoltcp
+                                                     └─ octroi-echo    :7   user 60007, raw rings
 "
     )
 }
