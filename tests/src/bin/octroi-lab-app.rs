@@ -107,7 +107,7 @@ fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
             for word in more {
                 match *word {
                     "icmp" => tuple.icmp = IcmpErrors::Deliver,
-                    on_crash => tuple.on_crash = on_crash.parse()?,
+                    on_crash => tuple.on_crash = Some(on_crash.parse()?),
                 }
             }
             registered(stack, &tuple, Reserve::Daemon)

@@ -32,6 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What octroid writes to `--ready-fd` once packets flow, before it closes it.
 const READY: &str = "ready\n";
 
+/// The daemon of this build.
+pub const OCTROID: &str = "octroid";
+
+/// The daemon as the next release might be: another version, a newer format of saved sessions.
+pub const NEWER_OCTROID: &str = "octroi-lab-newer-octroid";
+
 /// Files of an instance's directory that stay when its daemon has gone down.
 const STAYS: [&str; 2] = ["lock", "octroid.log"];
 
@@ -253,12 +259,20 @@ impl Home {
     ///
     /// # Errors
     /// The program was not built, or does neither.
-    pub fn launch(mut self, end: &End, wrapper: &Wrapper) -> Result<Started> {
+    pub fn launch(self, end: &End, wrapper: &Wrapper) -> Result<Started> {
+        self.launch_build(OCTROID, end, wrapper)
+    }
+
+    /// The same with the daemon of another build: the program called `name`.
+    ///
+    /// # Errors
+    /// As [`Home::launch`].
+    pub fn launch_build(mut self, name: &str, end: &End, wrapper: &Wrapper) -> Result<Started> {
         let config = self.config();
         let config = config.to_str().context("a path that is not text")?;
         let mut command = self.command(
             wrapper,
-            "octroid",
+            name,
             &["--config", config, "--netns", end.netns.name(), "--ready-fd", "1"],
         )?;
         let log = fs::File::options().create(true).append(true).open(self.log_file())?;

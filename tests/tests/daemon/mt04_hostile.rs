@@ -45,7 +45,7 @@ fn mt04_an_index_that_cannot_be_ends_its_session_and_no_other() -> Result<()> {
             addr: LocalAddr::Any,
             port: HOSTILE,
             reserve: ReserveMode::Daemon,
-            on_crash: OnCrash::Drop,
+            on_crash: Some(OnCrash::Drop),
             icmp: false,
             uid: None,
         };

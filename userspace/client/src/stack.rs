@@ -94,8 +94,9 @@ pub struct Tuple {
     pub addr: LocalAddr,
     /// Local port; 0 lets the daemon choose one.
     pub port: u16,
-    /// What becomes of its packets while no daemon runs.
-    pub on_crash: OnCrash,
+    /// What becomes of its packets while no daemon runs; `None` leaves it to the administrator, whose default is that they
+    /// are dropped.
+    pub on_crash: Option<OnCrash>,
     /// Whether ICMP errors that quote this tuple are delivered.
     pub icmp: IcmpErrors,
 }
@@ -280,10 +281,10 @@ impl StackOptions {
 }
 
 impl Tuple {
-    /// This tuple, dropped while no daemon runs, without ICMP errors.
+    /// This tuple, with the administrator's choice of what happens while no daemon runs, without ICMP errors.
     #[must_use]
     pub const fn new(proto: Proto, addr: LocalAddr, port: u16) -> Self {
-        Self { proto, addr, port, on_crash: OnCrash::Drop, icmp: IcmpErrors::Leave }
+        Self { proto, addr, port, on_crash: None, icmp: IcmpErrors::Leave }
     }
 }
 

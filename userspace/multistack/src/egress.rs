@@ -21,7 +21,7 @@
 //! | 7a | the source address is a served interface's; L2: the one whose MAC and tags the frame has; and the packet is no longer than its MTU | [`TxNoRoute`], [`TxMac`], [`TxVlan`], [`TxDesc`] |
 //! | 8 | the destination is not in 0/8, 127/8 or 224/4, nor 255.255.255.255, nor a broadcast address of this host's subnets, nor `::`, `::1`, in ff00::/8 or in ::ffff:0:0/96 | [`TxDestination`] |
 //! | 9 | a local destination is a session's: then it is handed over, and the rules end | [`TxLocalOs`] |
-//! | 10 | L3: a route through that interface leads to the destination; its next hop is resolved | [`TxNoRoute`], [`TxNoNeighbour`] |
+//! | 10 | L3: a route through that interface leads to the destination, by the rules and tables for the source address; its next hop is resolved | [`TxNoRoute`], [`TxNoNeighbour`] |
 //!
 //! # Why
 //!
@@ -55,7 +55,7 @@ use wire::ethernet::{self, EtherType, Frame, Mac};
 use wire::vlan::{self, Tci};
 
 use crate::mirror::{Mirror, Owned};
-use crate::neighbour::{Link, LinkNo, Local, Miss, Network, NextHop};
+use crate::neighbour::{Link, LinkNo, Local, Miss, Network, NextHop, Source};
 use crate::registry::SessionId;
 use crate::steer::Table;
 
@@ -210,7 +210,7 @@ fn rules(buffer: &mut [u8], form: Form, sender: &Sender, world: World<'_>) -> Re
     let owned = world.mirror.owner(&packet.source_key()).filter(|owned| owned.session == sender.session);
     let tuple = owned.filter(|_| !packet.source_is_mapped()).ok_or(ChannelCounter::TxNotOwner)?.tuple;
     let refused = |counter| Refused { counter, tuple: Some(tuple), unresolved: None };
-    let (number, link) = own_link(&packet, tags.as_ref(), world.network).map_err(refused)?;
+    let (source, link) = own_link(&packet, tags.as_ref(), world.network).map_err(refused)?;
     if packet.no_destination() {
         return Err(refused(ChannelCounter::TxDestination));
     }
@@ -228,14 +228,14 @@ fn rules(buffer: &mut [u8], form: Form, sender: &Sender, world: World<'_>) -> Re
         None => {}
     }
     if tags.is_some() {
-        return Ok(Verdict::Send(Sent { link: number, start: 0, end, tuple, ageing: None }));
+        return Ok(Verdict::Send(Sent { link: source.link, start: 0, end, tuple, ageing: None }));
     }
-    let reach = world.network.next_hop(number, packet.dst).map_err(|miss| match miss {
+    let reach = world.network.next_hop(source, packet.dst).map_err(|miss| match miss {
         Miss::NoRoute => refused(ChannelCounter::TxNoRoute),
         Miss::Unresolved(hop) => Refused { unresolved: Some(hop), ..refused(ChannelCounter::TxNoNeighbour) },
     })?;
     let start = write_link(buffer, l3, None, link, (reach.mac, &packet));
-    Ok(Verdict::Send(Sent { link: number, start, end, tuple, ageing: reach.ageing }))
+    Ok(Verdict::Send(Sent { link: source.link, start, end, tuple, ageing: reach.ageing }))
 }
 
 /// Rules 2 and 3.
@@ -259,9 +259,9 @@ fn own_link<'a>(
     packet: &Packet,
     tags: Option<&Tags>,
     network: &'a Network,
-) -> Result<(LinkNo, &'a Link), ChannelCounter> {
-    let Some(Local::On(number)) = network.local(packet.src) else { return Err(ChannelCounter::TxNoRoute) };
-    let link = network.link(number).ok_or(ChannelCounter::TxNoRoute)?;
+) -> Result<(Source, &'a Link), ChannelCounter> {
+    let source = network.source(packet.src).ok_or(ChannelCounter::TxNoRoute)?;
+    let link = network.link(source.link).ok_or(ChannelCounter::TxNoRoute)?;
     if let Some(tags) = tags {
         if tags.src != link.mac() {
             return Err(ChannelCounter::TxMac);
@@ -270,7 +270,7 @@ fn own_link<'a>(
             return Err(ChannelCounter::TxVlan);
         }
     }
-    if packet.len <= usize::from(link.mtu) { Ok((number, link)) } else { Err(ChannelCounter::TxDesc) }
+    if packet.len <= usize::from(link.mtu) { Ok((source, link)) } else { Err(ChannelCounter::TxDesc) }
 }
 
 /// Writes the Ethernet header that ends at `l3`, or the addresses of the one that is there; returns where it begins.

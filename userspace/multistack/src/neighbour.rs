@@ -3,10 +3,20 @@
 //! It is built from plain values and never changed; whoever hears of a change builds another. It resolves nothing: a
 //! next hop without an address is a [`Miss`], and [`Asked`] says how often anybody is to be asked to resolve it.
 //!
-//! A route table is flattened when it is built: prefixes become a sorted list of address ranges that do not overlap,
-//! each with the next hop of the longest prefix that covers it. A lookup is one binary search, and a gateway's
-//! address was looked up when the table was made.
-use std::collections::HashMap;
+//! Route tables are flattened when it is built: prefixes become a sorted list of address ranges that do not overlap, each
+//! with the next hop of the longest prefix that covers it. Rules that choose among tables are decided then, too: each
+//! source address has *ways*, one list that says what all its rules and tables together say, and shares it with all
+//! addresses of which the same is said. A lookup is one binary search, and a gateway's address was looked up when the list
+//! was made.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `rule` | which tables are asked, for whom |
+//! | `ranges` | lists of address ranges, and how they are laid one over the other |
+mod ranges;
+mod rule;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -17,12 +27,22 @@ use wire::vlan;
 use crate::hash::Seeded;
 use crate::prefix::Prefix;
 
+use ranges::Ranges;
+pub use rule::{Action, Rule, Rules, Sense, TableNo};
+use rule::{Scope, Within};
+
 /// Most interfaces.
 pub const MAX_LINKS: usize = 64;
 /// Most local addresses, broadcast addresses among them.
 pub const MAX_LOCALS: usize = 16_384;
 /// Most routes of all interfaces.
 pub const MAX_ROUTES: usize = 65_536;
+/// Most rules of both families.
+pub const MAX_RULES: usize = 1024;
+/// Most ways: source addresses whose packets find their way differently.
+pub const MAX_WAYS: usize = 1024;
+/// Most ranges of all ways together.
+pub const MAX_RANGES: usize = 1 << 19;
 /// Most neighbours.
 pub const MAX_NEIGHBOURS: usize = 65_536;
 
@@ -85,6 +105,8 @@ pub enum Via {
     Gateway(IpAddr),
     /// Nowhere: blackhole, unreachable, prohibit.
     Nowhere,
+    /// This table says nothing of the destination: the next rule is asked.
+    Throw,
 }
 
 /// A route through one interface. Those that name no interface, as a blackhole does, are to be given for each.
@@ -92,12 +114,24 @@ pub enum Via {
 pub struct Route {
     /// The interface.
     pub link: LinkNo,
+    /// In which table.
+    pub table: TableNo,
     /// For which destinations.
     pub dst: Prefix,
+    /// For which sources, if not for all: of routes with the same destinations the closest counts.
+    pub src: Option<Prefix>,
     /// Where to.
     pub via: Via,
     /// Of routes with the same prefix, the one with the smallest metric counts.
     pub metric: u32,
+}
+
+impl Route {
+    /// A route in the table main, for all sources, with metric 0.
+    #[must_use]
+    pub const fn new(link: LinkNo, dst: Prefix, via: Via) -> Self {
+        Self { link, table: TableNo::MAIN, dst, src: None, via, metric: 0 }
+    }
 }
 
 /// Whether a neighbour's address is kept fresh.
@@ -129,10 +163,20 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Every address of this host, loopback's aside.
     pub locals: Vec<(IpAddr, Local)>,
+    /// Which tables are asked.
+    pub rules: Rules,
     /// Routes through served interfaces.
     pub routes: Vec<Route>,
     /// Neighbours that can be sent to: an entry that is incomplete or failed is not one.
     pub neighbours: Vec<Neighbour>,
+}
+
+/// A local address that packets are sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The interface that has it.
+    pub link: LinkNo,
+    ways: u16,
 }
 
 /// Whom a packet is to be handed to.
@@ -178,19 +222,26 @@ pub struct TooMany {
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     links: Box<[Link]>,
-    locals: HashMap<u128, Local, Seeded>,
-    neighbours: HashMap<(LinkNo, u128), (Mac, Upkeep), Seeded>,
-    v4: Box<[Table]>,
-    v6: Box<[Table]>,
+    locals: HashMap<u128, Place, Seeded>,
+    neighbours: Neighbours,
+    ways: Box<[Ranges<Hop>]>,
 }
 
-/// One interface's routes of one family: ranges by their first address, each up to the next one's.
-#[derive(Clone, Debug, Default)]
-struct Table(Box<[(u128, Hop)]>);
+type Neighbours = HashMap<(LinkNo, u128), (Mac, Upkeep), Seeded>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an address of this host is, and which ways lead from it: none, unless it is a served interface's.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    local: Local,
+    ways: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hop {
+    /// Nothing is said.
+    #[default]
     None,
+    Nowhere,
     OnLink,
     Gateway(IpAddr, Option<(Mac, Upkeep)>),
 }
@@ -203,25 +254,26 @@ impl Network {
     pub fn new(facts: &Facts, seed: u64) -> Result<Self, TooMany> {
         within("interfaces", facts.links.len(), MAX_LINKS)?;
         within("local addresses", facts.locals.len(), MAX_LOCALS)?;
+        within("routing rules", facts.rules.len(), MAX_RULES)?;
         within("routes", facts.routes.len(), MAX_ROUTES)?;
         within("neighbours", facts.neighbours.len(), MAX_NEIGHBOURS)?;
-        let mut locals = HashMap::with_capacity_and_hasher(facts.locals.len(), Seeded::new(seed));
-        for &(addr, local) in &facts.locals {
-            locals.entry(wide(addr)).or_insert(local);
-        }
-        let mut neighbours = HashMap::with_capacity_and_hasher(facts.neighbours.len(), Seeded::new(seed));
+        let mut neighbours = Neighbours::with_capacity_and_hasher(facts.neighbours.len(), Seeded::new(seed));
         for &Neighbour { link, addr, mac, upkeep } in &facts.neighbours {
             neighbours.entry((link, wide(addr))).or_insert((mac, upkeep));
         }
-        let tables = |is_family: fn(&IpAddr) -> bool| {
-            let of = |link| {
-                let own = |r: &&Route| r.link == link && is_family(&r.dst.addr());
-                Table::new(facts.routes.iter().filter(own), &neighbours)
-            };
-            (0..facts.links.len()).map(|n| of(LinkNo(n as u16))).collect()
-        };
-        let (v4, v6) = (tables(IpAddr::is_ipv4), tables(IpAddr::is_ipv6));
-        Ok(Self { links: facts.links.clone().into(), locals, neighbours, v4, v6 })
+        let mut makes = WayMaker { facts, neighbours: &neighbours, known: BTreeMap::new(), ways: Vec::new() };
+        let mut locals = HashMap::with_capacity_and_hasher(facts.locals.len(), Seeded::new(seed));
+        for &(addr, local) in &facts.locals {
+            if let std::collections::hash_map::Entry::Vacant(place) = locals.entry(wide(addr)) {
+                let ways = match local {
+                    Local::On(link) => makes.of(link, addr)?,
+                    Local::Elsewhere | Local::Broadcast => 0,
+                };
+                place.insert(Place { local, ways });
+            }
+        }
+        let ways = makes.ways.into();
+        Ok(Self { links: facts.links.clone().into(), locals, neighbours, ways })
     }
 
     /// The served interfaces, by number.
@@ -242,19 +294,30 @@ impl Network {
     #[must_use]
     #[inline]
     pub fn local(&self, addr: IpAddr) -> Option<Local> {
-        self.locals.get(&wide(addr)).copied()
+        self.locals.get(&wide(addr)).map(|place| place.local)
     }
 
-    /// The next hop to `dst` through one interface: that of its longest prefix.
+    /// The address as a source of packets, if a served interface has it.
+    #[must_use]
+    #[inline]
+    pub fn source(&self, addr: IpAddr) -> Option<Source> {
+        let place = self.locals.get(&wide(addr))?;
+        match place.local {
+            Local::On(link) => Some(Source { link, ways: place.ways }),
+            Local::Elsewhere | Local::Broadcast => None,
+        }
+    }
+
+    /// The next hop to `dst` through the source's interface, as its rules and tables say.
     ///
     /// # Errors
     /// [`Miss`].
     #[inline]
-    pub fn next_hop(&self, link: LinkNo, dst: IpAddr) -> Result<Reach, Miss> {
-        let tables = if dst.is_ipv4() { &self.v4 } else { &self.v6 };
-        let hop = tables.get(usize::from(link.0)).map_or(Hop::None, |table| table.find(wide(dst)));
+    pub fn next_hop(&self, source: Source, dst: IpAddr) -> Result<Reach, Miss> {
+        let link = source.link;
+        let hop = self.ways.get(usize::from(source.ways)).map_or(Hop::None, |ways| ways.find(wide(dst)));
         let (addr, known) = match hop {
-            Hop::None => return Err(Miss::NoRoute),
+            Hop::None | Hop::Nowhere => return Err(Miss::NoRoute),
             Hop::OnLink => (dst, self.neighbours.get(&(link, wide(dst))).copied()),
             Hop::Gateway(addr, known) => (addr, known),
         };
@@ -285,76 +348,100 @@ const fn within(what: &'static str, given: usize, limit: usize) -> Result<(), To
     if given <= limit { Ok(()) } else { Err(TooMany { what, given, limit }) }
 }
 
-impl Table {
-    fn new<'a>(
-        routes: impl Iterator<Item = &'a Route>,
-        neighbours: &HashMap<(LinkNo, u128), (Mac, Upkeep), Seeded>,
-    ) -> Self {
-        let mut routes: Vec<_> = routes.collect();
-        // Outer prefixes before those inside them, and of equal ones the best last, so that it has the last word.
-        routes.sort_by_key(|r| (wide(r.dst.addr()), r.dst.bits(), std::cmp::Reverse(r.metric)));
-        let mut ranges = Ranges::default();
-        for route in routes {
-            let hop = match route.via {
-                Via::Nowhere => Hop::None,
-                Via::OnLink => Hop::OnLink,
-                Via::Gateway(addr) => Hop::Gateway(addr, neighbours.get(&(route.link, wide(addr))).copied()),
-            };
-            ranges.open(wide(route.dst.addr()), last(&route.dst), hop);
-        }
-        Self(ranges.finish())
-    }
-
-    #[inline]
-    fn find(&self, addr: u128) -> Hop {
-        let after = self.0.partition_point(|&(first, _)| first <= addr);
-        after.checked_sub(1).and_then(|at| self.0.get(at)).map_or(Hop::None, |&(_, hop)| hop)
-    }
-}
-
-/// The last address of a prefix.
-fn last(prefix: &Prefix) -> u128 {
+/// The first and the last address of a prefix.
+fn span(prefix: &Prefix) -> (u128, u128) {
     let bits = if prefix.addr().is_ipv4() { 32 } else { 128 } - u32::from(prefix.bits());
-    wide(prefix.addr()) | u128::MAX.checked_shr(128 - bits).unwrap_or(0)
+    let first = wide(prefix.addr());
+    (first, first | u128::MAX.checked_shr(128 - bits).unwrap_or(0))
 }
 
-/// Ranges being flattened: those open around the current address, the innermost last.
-#[derive(Debug, Default)]
-struct Ranges {
-    open: Vec<(u128, Hop)>,
-    done: Vec<(u128, Hop)>,
+/// What decides the ways of a source: equal ones share them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Decided {
+    link: LinkNo,
+    is_v4: bool,
+    steps: Vec<(Scope, Action)>,
+    /// Prefixes of routes that are only for some sources, and for this one.
+    sources: BTreeSet<Prefix>,
 }
 
-impl Ranges {
-    fn open(&mut self, first: u128, last: u128, hop: Hop) {
-        self.close_before(first);
-        self.begin(first, hop);
-        self.open.push((last, hop));
-    }
+/// Makes the ways of one source after the other.
+struct WayMaker<'a> {
+    facts: &'a Facts,
+    neighbours: &'a Neighbours,
+    known: BTreeMap<Decided, u16>,
+    ways: Vec<Ranges<Hop>>,
+}
 
-    /// Closes all that end before `first`; what lies around them goes on.
-    fn close_before(&mut self, first: u128) {
-        while let Some((last, _)) = self.open.pop_if(|&mut (last, _)| last < first) {
-            self.resume_after(last);
+impl WayMaker<'_> {
+    fn of(&mut self, link: LinkNo, addr: IpAddr) -> Result<u16, TooMany> {
+        let rules = self.facts.rules.of(addr).iter();
+        let steps = rules.filter_map(|rule| Some((rule.scope(link, addr)?, rule.action))).collect();
+        let narrow = self.facts.routes.iter().filter(|route| route.link == link).filter_map(|r| r.src);
+        let sources = narrow.filter(|src| src.contains(addr)).collect();
+        let decided = Decided { link, is_v4: addr.is_ipv4(), steps, sources };
+        if let Some(&known) = self.known.get(&decided) {
+            return Ok(known);
         }
+        let ways = self.make(&decided);
+        within("routing decisions", self.ways.len() + 1, MAX_WAYS)?;
+        let ranges = self.ways.iter().map(Ranges::len).sum::<usize>() + ways.len();
+        within("ranges of routes", ranges, MAX_RANGES)?;
+        let number = self.ways.len() as u16;
+        self.ways.push(ways);
+        self.known.insert(decided, number);
+        Ok(number)
     }
 
-    fn resume_after(&mut self, last: u128) {
-        if let Some(next) = last.checked_add(1) {
-            self.begin(next, self.open.last().map_or(Hop::None, |&(_, hop)| hop));
+    /// The last rule at the bottom, each one before it over that.
+    fn make(&self, decided: &Decided) -> Ranges<Hop> {
+        let mut ways = Ranges::default();
+        for (scope, action) in decided.steps.iter().rev() {
+            let layer = match *action {
+                Action::Look { table, longer_than } => self.table(decided, table, longer_than),
+                Action::Nowhere => Ranges::nested([(0, u128::MAX, Hop::Nowhere)]),
+            };
+            if layer.len() == 0 {
+                continue;
+            }
+            let layer = match scope {
+                Scope::All => layer,
+                _ => layer.merge(&scope.ranges(span), |hop, within| match within {
+                    Within::Yes => hop,
+                    Within::No => Hop::None,
+                }),
+            };
+            ways = layer.over(&ways);
         }
+        ways
     }
 
-    fn begin(&mut self, first: u128, hop: Hop) {
-        self.done.pop_if(|&mut (begun, _)| begun == first);
-        self.done.push((first, hop));
-    }
-
-    fn finish(mut self) -> Box<[(u128, Hop)]> {
-        while let Some((last, _)) = self.open.pop() {
-            self.resume_after(last);
-        }
-        self.done.into()
+    fn table(&self, decided: &Decided, table: TableNo, longer_than: Option<u8>) -> Ranges<Hop> {
+        let fits = |route: &&Route| {
+            (route.link, route.table) == (decided.link, table)
+                && route.dst.addr().is_ipv4() == decided.is_v4
+                && route.src.is_none_or(|src| decided.sources.contains(&src))
+        };
+        let mut routes: Vec<_> = self.facts.routes.iter().filter(fits).collect();
+        // Outer prefixes before those inside them, and of equal ones the best last, so that it has the last word.
+        routes.sort_by_key(|r| {
+            let sources = r.src.map_or(0, |src| src.bits());
+            (wide(r.dst.addr()), r.dst.bits(), sources, std::cmp::Reverse(r.metric))
+        });
+        Ranges::nested(routes.into_iter().map(|route| {
+            let counts = longer_than.is_none_or(|bits| bits < route.dst.bits());
+            let hop = match route.via {
+                Via::Nowhere => Hop::Nowhere,
+                _ if !counts => Hop::None,
+                Via::Throw => Hop::None,
+                Via::OnLink => Hop::OnLink,
+                Via::Gateway(addr) => {
+                    Hop::Gateway(addr, self.neighbours.get(&(route.link, wide(addr))).copied())
+                }
+            };
+            let (first, last) = span(&route.dst);
+            (first, last, hop)
+        }))
     }
 }
 

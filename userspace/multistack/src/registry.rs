@@ -238,18 +238,33 @@ impl Registry {
     ///
     /// # Errors
     /// [`Refusal::NoSpace`]: the old addresses stay in force.
-    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<Change<'_, Vec<Event>>, Refusal> {
+    pub fn set_addresses<'a>(
+        &mut self,
+        addresses: impl IntoIterator<Item = &'a IpAddr>,
+    ) -> Result<Change<'_, Vec<Event>>, Refusal> {
         let addresses: BTreeSet<IpAddr> =
-            addresses.iter().copied().filter(|&addr| registrable(addr).is_ok()).collect();
+            addresses.into_iter().copied().filter(|&addr| registrable(addr).is_ok()).collect();
         within(Resource::Addresses, addresses.len(), self.limits.addresses)?;
         within(Resource::Tuples, self.state.keys_at(&addresses), self.limits.tuples)?;
         let events = self.state.events_at(&addresses);
         Ok(self.change(Edit::Addresses(addresses), Spent::default(), events))
     }
 
-    /// Makes these the addresses of interfaces that are being detached: nothing more is registered at them.
-    pub fn set_detaching(&mut self, addresses: &[IpAddr]) {
-        self.state.detaching = addresses.iter().copied().collect();
+    /// Makes these the addresses of interfaces that are gone or going: nothing more is registered at them, and what is,
+    /// [`Self::detached`] says.
+    pub fn set_detaching<'a>(&mut self, addresses: impl IntoIterator<Item = &'a IpAddr>) {
+        self.state.detaching = addresses.into_iter().copied().collect();
+    }
+
+    /// Tuples of sessions at exactly an address that [`Self::set_detaching`] named: each is to be [revoked](Self::revoke).
+    #[must_use]
+    pub fn detached(&self) -> Vec<(SessionId, u16)> {
+        let goes = |stack: &StackTuple| match stack.tuple.addr() {
+            Address::Is(addr) => self.state.detaching.contains(&addr),
+            Address::Any => false,
+        };
+        let tuples = self.state.stack_tuples().filter(|(_, _, stack)| goes(stack));
+        tuples.map(|(session, number, _)| (session, number)).collect()
     }
 
     /// The number of the builtin target with exactly this tuple.

@@ -40,7 +40,8 @@ pub fn clean(instance: &InstanceName, options: &Options) -> Result<Vec<String>> 
             .with_context(|| format!("offloads of device {index}"))?;
         said.push(format!("offloads of device {index} put back"));
     }
-    for file in [place.socket().to_path_buf(), place.dir().join(road::stacks::state::NAME)] {
+    offloads.forget().context("the note of offloads")?;
+    for file in [place.socket().to_path_buf(), place.dir().join(road::stacks::state_file::NAME)] {
         if absent_is_fine(fs::remove_file(&file))? {
             said.push(format!("{} removed", file.display()));
         }

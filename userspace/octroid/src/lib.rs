@@ -17,6 +17,7 @@
 //! | [`doctor`] | what is right and wrong with this machine |
 //! | [`control`] | the control socket |
 //! | [`confine`] | what a worker gives up before its first packet |
+//! | [`log`] | where the log goes, and what of it is lost |
 //! | [`clean`] | what is done after a crash, without a daemon |
 //! | [`daemon`] | the loop that holds them together |
 #![deny(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod confine;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+pub mod log;
 pub mod metrics;
 pub mod netlink;
 pub mod place;

@@ -67,9 +67,10 @@ pub struct StackRegister {
     /// Who holds the port against the OS stack.
     #[serde(default)]
     pub reserve: ReserveMode,
-    /// What becomes of its packets while no daemon runs.
-    #[serde(default)]
-    pub on_crash: OnCrash,
+    /// What becomes of its packets while no daemon runs. Not said, it is what the administrator reserved the tuple with,
+    /// else dropped; a reservation that does not say leaves it to the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_crash: Option<OnCrash>,
     /// ICMP errors that quote this tuple are delivered too.
     #[serde(default)]
     pub icmp: bool,
@@ -381,12 +382,27 @@ mod tests {
             addr: LocalAddr::Any,
             port: 53,
             reserve: ReserveMode::Fd,
-            on_crash: OnCrash::Pass,
+            on_crash: Some(OnCrash::Pass),
             icmp: true,
             uid: None,
         };
         let text = r#""op":"stack.register","proto":"udp","addr":"any","port":53,"reserve":"fd","on_crash":"pass","icmp":true"#;
         assert_eq!(read(text), Ok(Op::StackRegister(register)));
+        let plain = StackRegister {
+            proto: Proto::Tcp,
+            addr: LocalAddr::Any,
+            port: 80,
+            reserve: ReserveMode::Daemon,
+            on_crash: None,
+            icmp: false,
+            uid: None,
+        };
+        assert!(
+            !serde_json::to_string(&plain).unwrap().contains("on_crash"),
+            "older daemons know their default"
+        );
+        let text = r#""op":"stack.register","proto":"tcp","addr":"any","port":80"#;
+        assert_eq!(read(text), Ok(Op::StackRegister(plain)));
         assert_eq!(read(r#""op":"stack.release","tuple":3"#), Ok(Op::StackRelease(StackRelease::number(3))));
         let list = StackList { all: true, slot: Some(2), after: 9 };
         assert_eq!(read(r#""op":"stack.list","all":true,"slot":2,"after":9"#), Ok(Op::StackList(list)));

@@ -153,18 +153,18 @@ impl Rig {
         let facts = Facts {
             links: vec![Link { config: config(&[]), mtu: 1500 }],
             locals: vec![(HOST.into(), Local::On(LinkNo(0)))],
-            routes: vec![Route {
-                link: LinkNo(0),
-                dst: Prefix::new(HOST.into(), 24).expect("a prefix"),
-                via: Via::OnLink,
-                metric: 0,
-            }],
+            routes: vec![Route::new(
+                LinkNo(0),
+                Prefix::new(HOST.into(), 24).expect("a prefix"),
+                Via::OnLink,
+            )],
             neighbours: vec![Neighbour {
                 link: LinkNo(0),
                 addr: CALLER.into(),
                 mac: Mac(CALLER_MAC),
                 upkeep: Upkeep::Kept,
             }],
+            ..Facts::default()
         };
         let mut tables = Tables { mirror: self.host.mirror(), ..Tables::default() };
         tables.ports.set(PORT, config(&[]));

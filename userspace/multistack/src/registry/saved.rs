@@ -25,14 +25,13 @@ use crate::steer::Table;
 use crate::step::{Step, plan};
 use crate::tuple::{Address, Proto, Tuple, registrable};
 
-/// Version of [`Saved`]. Raise it when a field changes its meaning.
-const VERSION: u32 = 1;
-
 /// A registry's sessions and reservations, to be kept over the daemon's end.
+///
+/// Whoever writes it to a file writes the number of a format beside it, and raises that number when a field here comes,
+/// goes or changes its meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
-    version: u32,
     /// The next ticket, and of how many slots: no slot's generation is ever given again.
     next: u32,
     slots: u16,
@@ -86,12 +85,6 @@ struct SavedReservation {
 /// Why a saved value is no registry's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// Another version wrote it.
-    #[error("version {given}, this program knows {VERSION}")]
-    Version {
-        /// Its version.
-        given: u32,
-    },
     /// The rings cannot have this shape.
     #[error("impossible rings: {0}")]
     Shape(#[from] ShapeError),
@@ -131,7 +124,6 @@ impl Registry {
             hold: kept.hold,
         };
         Saved {
-            version: VERSION,
             next: self.tickets.next,
             slots: self.limits.sessions as u16,
             addresses: self.state.addresses.iter().copied().collect(),
@@ -150,9 +142,6 @@ impl Registry {
         now: Duration,
         grace: Duration,
     ) -> Result<Self, RestoreError> {
-        if saved.version != VERSION {
-            return Err(RestoreError::Version { given: saved.version });
-        }
         let mut registry = Self::new(limits);
         registry.tickets = tickets(saved, registry.limits.sessions as u16);
         registry.restore_addresses(&saved.addresses)?;

@@ -60,7 +60,7 @@ fn facts() -> Facts {
             local(format!("10.0.{net}.255"), Local::Broadcast),
             local(format!("2001:db8:{net}::1"), Local::On(link)),
         ]);
-        let route = |dst: String, via| Route { link, dst: dst.parse().unwrap(), via, metric: 0 };
+        let route = |dst: String, via| Route::new(link, dst.parse().unwrap(), via);
         facts.routes.extend([
             route(format!("10.0.{net}.0/24"), Via::OnLink),
             route(format!("2001:db8:{net}::/64"), Via::OnLink),

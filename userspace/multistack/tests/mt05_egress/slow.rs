@@ -66,7 +66,7 @@ pub(super) fn slow(host: &Host, bytes: &[u8], form: Form) -> Slow {
     }
     let covering = host.facts.routes.iter().filter(|r| r.link == link && r.dst.contains(flow.dst));
     let next = match covering.max_by_key(|r| r.dst.bits()).map(|r| r.via) {
-        None | Some(Via::Nowhere) => return Slow::end(TxNoRoute),
+        None | Some(Via::Nowhere | Via::Throw) => return Slow::end(TxNoRoute),
         Some(Via::OnLink) => flow.dst,
         Some(Via::Gateway(addr)) => addr,
     };

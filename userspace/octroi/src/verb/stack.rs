@@ -36,9 +36,9 @@ pub(crate) struct Register {
     /// The user whose applications may have it [default: you].
     #[arg(long, value_name = "UID")]
     uid: Option<u32>,
-    /// What becomes of its packets while no daemon runs: drop or pass.
-    #[arg(long, default_value = "drop", value_name = "VERDICT")]
-    on_crash: OnCrash,
+    /// What becomes of its packets while no daemon runs: drop or pass [default: what the application asks for].
+    #[arg(long, value_name = "VERDICT")]
+    on_crash: Option<OnCrash>,
 }
 
 /// Keep a tuple no longer.

@@ -66,8 +66,7 @@ impl Daemon {
             Ok((value, fds)) => (Ok(value), fds),
             Err(refusal) => (Err(refusal), Vec::new()),
         };
-        self.control.answer_with(from, id, outcome, &fds);
-        news.iter().for_each(|event| self.control.tell(from, event));
+        self.control.answer_with(to, id, outcome, &fds);
     }
 }
 
@@ -111,7 +110,9 @@ impl Instance {
     fn examine(&self) -> Vec<DoctorRow> {
         let ours = self.road.programs();
         let pins = self.road.pins().dir().unwrap_or(Path::new(abi::pins::ROOT));
-        doctor::examine(&doctor::Case { settings: Some(&self.settings), ours: &ours, pins })
+        let mut rows = doctor::examine(&doctor::Case { settings: Some(&self.settings), ours: &ours, pins });
+        rows.extend(doctor::targets(self.road.waiting_targets()));
+        rows
     }
 
     fn status(&mut self, after: u32) -> Result<Value, Refusal> {
@@ -149,7 +150,7 @@ impl Instance {
         Head {
             instance: self.settings.instance.clone(),
             pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.build.version.to_owned(),
             uptime_ms: u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX),
             layout: match self.settings.engine.layout {
                 spec::Layout::RunToCompletion => "run-to-completion".to_owned(),
@@ -199,6 +200,8 @@ impl Instance {
         for engine in &self.stuck {
             warnings.push(format!("engine {engine} stands still: hung, or starved of its core"));
         }
+        warnings.extend(self.departures.iter().map(ToString::to_string));
+        warnings.extend(self.road.waiting_targets().iter().map(ToString::to_string));
         for core in self.softirqs.starved() {
             warnings.push(format!(
                 "core {core} spins and also serves NET_RX: idle = \"adaptive\" would be faster"

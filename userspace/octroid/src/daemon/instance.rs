@@ -4,7 +4,6 @@
 //! interfaces follow the same look at the kernel: an `any` target answers for a new address as soon as the kernel has it.
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -14,15 +13,19 @@ use multistack::neighbour::NextHop;
 
 use crate::{
     Causes,
+    build::Build,
     config::settings::Settings,
     doctor::softirq::Softirqs,
     netlink::{
         route::{Link, Route},
+        rule::Rule,
         socket::Listener as LinkEvents,
     },
     road::{
         Road,
+        addresses::Addresses,
         network::{self, Seen, Served},
+        ways::{self, Departure},
     },
     supervise::{Action, Event, Facts, Level, Machine, State},
 };
@@ -31,6 +34,8 @@ use crate::{
 pub struct Instance {
     /// What it runs by.
     pub settings: Settings,
+    /// Which build of the daemon runs it.
+    pub build: Build,
     /// Its dataplane.
     pub road: Road,
     /// One for each configured interface.
@@ -41,10 +46,12 @@ pub struct Instance {
     pub way_events: LinkEvents,
     /// Engines that stand still.
     pub stuck: BTreeSet<EngineId>,
+    /// What stacks do not follow of the kernel's routing.
+    pub departures: Vec<Departure>,
     /// NET_RX softirqs on the cores of spinning engines.
     pub softirqs: Softirqs,
-    /// The local addresses that targets answer for.
-    addresses: Vec<IpAddr>,
+    /// The local addresses that tuples are at.
+    addresses: Addresses,
     route: Route,
     start: Instant,
     phase: Phase,
@@ -82,7 +89,7 @@ impl Instance {
     ///
     /// # Errors
     /// The kernel refuses to tell of links.
-    pub fn new(settings: Settings, road: Road, start: Instant) -> Result<Self> {
+    pub fn new(settings: Settings, build: Build, road: Road, start: Instant) -> Result<Self> {
         Ok(Self {
             machines: settings.interfaces.iter().map(|i| Machine::new(i.name())).collect(),
             // Heard before the first look: what changes in between is looked at once more.
@@ -90,9 +97,11 @@ impl Instance {
             way_events: Route::listen_to_ways().context("cannot hear of route changes")?,
             route: Route::open().context("cannot ask about links")?,
             stuck: BTreeSet::new(),
+            departures: Vec::new(),
             softirqs: Softirqs::of(&settings.engine),
-            addresses: Vec::new(),
+            addresses: Addresses::default(),
             settings,
+            build,
             road,
             start,
             phase: Phase::Starting,
@@ -109,7 +118,8 @@ impl Instance {
     /// Registers the configured targets, then serves every interface for the first time.
     ///
     /// In this order, because with an earlier daemon's programs attached the first frame of a target may come as soon as
-    /// there is a socket. An interface that is down is waited for; anything else that is in the way ends the start.
+    /// there is a socket. An interface that is down is waited for, and so is a target's tuple that a saved session or a
+    /// reservation has; anything else that is in the way ends the start.
     ///
     /// # Errors
     /// What is in the way.
@@ -122,7 +132,7 @@ impl Instance {
         self.take_addresses(&links)?;
         self.road.reclaim();
         for target in &self.settings.targets {
-            if let Err(refusal) = self.road.add_target(target) {
+            if let Err(refusal) = self.road.add_configured(target) {
                 bail!("target {} {} {}:{}: {refusal}", target.kind, target.proto, target.addr, target.port);
             }
         }
@@ -185,21 +195,36 @@ impl Instance {
         }
         // Before it is read: what changes meanwhile is read once more.
         self.network = Freshness { state: Fresh::Yes, next: now + NETWORK_PAUSE };
-        let read = self.see().and_then(|seen| self.road.set_network(network::facts(&seen)));
+        let read = self.see().and_then(|seen| {
+            self.depart(&seen.rules);
+            self.road.set_network(network::facts(&seen))
+        });
         if let Err(error) = read {
             tracing::warn!("cannot read the network: {}", Causes(&error));
             self.network = Freshness { state: Fresh::No, next: now + Duration::from_secs(1) };
         }
     }
 
+    /// Notes what stacks do not follow of the kernel's routing, and says what is new of it.
+    fn depart(&mut self, rules: &[Rule]) {
+        let links = self.machines.iter().filter_map(Machine::facts).map(|facts| &facts.link);
+        let now = ways::departures(rules, links);
+        for departure in now.iter().filter(|departure| !self.departures.contains(departure)) {
+            tracing::warn!(id = departure.id(), "{departure}");
+        }
+        self.departures = now;
+    }
+
     fn see(&mut self) -> Result<Seen> {
         let served = |(number, machine): (usize, &Machine)| {
             let Some(link) = machine.facts().map(|facts| &facts.link) else { return Served::default() };
-            Served { index: Some(link.index), config: self.road.port_config(number, link.mac), mtu: link.mtu }
+            let config = self.road.port_config(number, link.mac);
+            Served { index: Some(link.index), name: link.name.clone(), config, mtu: link.mtu }
         };
         Ok(Seen {
             served: self.machines.iter().enumerate().map(served).collect(),
             addresses: self.route.addresses()?,
+            rules: self.route.rules()?,
             entries: self.route.entries()?,
             neighbours: self.route.neighbours()?,
         })
@@ -277,16 +302,17 @@ impl Instance {
 
     /// Addresses of interfaces that are configured and there, up or down: an address outlives a link that goes down.
     fn take_addresses(&mut self, links: &[Link]) -> Result<()> {
-        let ours: Vec<u32> =
-            self.machines.iter().filter_map(|m| m.choose(links)).map(|link| link.index).collect();
-        let mut addresses: Vec<IpAddr> =
-            self.route.addresses()?.into_iter().filter(|a| ours.contains(&a.index)).map(|a| a.addr).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        if addresses != self.addresses {
-            self.road.set_addresses(&addresses).context("cannot take over the local addresses")?;
-            self.addresses = addresses;
+        let all = self.route.addresses()?;
+        let of = |machine: &Machine| {
+            let index = machine.choose(links)?.index;
+            Some(all.iter().filter(|address| address.index == index).map(|address| address.addr).collect())
+        };
+        let found = self.machines.iter().map(of).collect();
+        let Some(standing) = self.addresses.see(found) else { return Ok(()) };
+        let told = self.road.set_addresses(standing).context("cannot take over the local addresses");
+        if told.is_err() {
+            self.addresses.not_told();
         }
-        Ok(())
+        told
     }
 }

@@ -204,14 +204,15 @@ impl Daemon {
                 self.instance.road.log_programs();
                 let now = self.instance.now();
                 self.instance.road.look_after_stacks(now);
+                self.instance.road.take_up_targets();
                 self.sessions.keep_waiting(|session| self.instance.road.has_stack(session));
                 self.watch();
             }
             Event::Ways => self.instance.ways_changed(),
             Event::Report(report) => self.reported(report),
             Event::Gone(connection) => {
-                if let Some(session) = self.sessions.end(connection) {
                 self.captures.gone(&self.instance.road, connection);
+                if let Some(session) = self.sessions.end(connection) {
                     tracing::info!(%session, "its connection ended");
                     self.instance.road.close_stack(session);
                 }
@@ -288,8 +289,8 @@ impl Daemon {
         let Self { instance, control, captures, metrics, place, .. } = this;
         drop(metrics);
         let stopped = instance.road.stop();
-        if stopped.is_ok() {
         captures.down();
+        if stopped.is_ok() {
             tracing::info!("down");
         }
         drop(control);

@@ -19,6 +19,7 @@ use xsk::bpf::{Bpffs, Instance as Maps, Mounted};
 
 use super::{Daemon, instance::Instance};
 use crate::{
+    build::Build,
     config::settings::Settings,
     control::listener::{Access, GROUP, Listener},
     metrics::endpoint::Endpoint,
@@ -46,6 +47,8 @@ pub struct Options {
     pub netns: Option<String>,
     /// Where pins go.
     pub pins: PinPlace,
+    /// Which build this is.
+    pub build: Build,
 }
 
 /// Blocks the signals that the daemon reads instead of dying of them, for this thread and all that it will start, and opens where they are read.
@@ -87,7 +90,7 @@ pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
         tracing::info!("taking over what an earlier daemon left attached");
     }
     raise_memlock();
-    let started = serve(settings, bpffs.as_ref(), pins.clone(), &place, begin);
+    let started = serve(settings, options.build, bpffs.as_ref(), pins.clone(), &place, begin);
     match started {
         Ok((instance, control, metrics)) => Ok(Daemon::new(instance, control, metrics, signals, place)),
         Err(error) => {
@@ -103,6 +106,7 @@ type Serving = (Instance, Listener, Option<Endpoint>);
 
 fn serve(
     settings: Settings,
+    build: Build,
     bpffs: Option<&Bpffs>,
     pins: Pins,
     place: &Place,
@@ -112,8 +116,8 @@ fn serve(
         Some(bpffs) => Maps::open(bpffs, &settings.instance.as_str().parse()?)?,
         None => Maps::unpinned()?,
     };
-    let road = Road::start(&settings, bpf, pins, place.dir(), start.elapsed())?;
-    let mut instance = Instance::new(settings, road, start)?;
+    let road = Road::start(&settings, build, bpf, pins, place.dir(), start.elapsed())?;
+    let mut instance = Instance::new(settings, build, road, start)?;
     match bring_up(&mut instance, place) {
         Ok((control, endpoint)) => Ok((instance, control, endpoint)),
         Err(error) => {

@@ -17,15 +17,18 @@
 //! | `hook.occupied` | is its XDP hook free? |
 //! | `queues.active`, `mtu.fits` | can every queue and every frame be served? |
 //! | `offload.rxvlan`, `offload.lro` | do offloads hide something from XDP? |
+//! | `route.rules`, `route.vrf` | do stacks follow the kernel's policy routing? |
+//! | `target.waiting` | has every target its tuple? Only a running daemon knows |
 mod device;
 mod host;
+mod routing;
 pub mod softirq;
 
 use std::{collections::BTreeMap, path::Path};
 
 use client::control::answer::{DoctorRow, Health};
 
-use crate::config::settings::Settings;
+use crate::{config::settings::Settings, road::targets::Waiting};
 
 /// What the checks may know beyond the machine itself.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +47,24 @@ pub fn examine(case: &Case<'_>) -> Vec<DoctorRow> {
     let mut rows = host::examine(case);
     if let Some(settings) = case.settings {
         rows.extend(device::examine(settings, case.ours));
+        rows.extend(routing::examine(settings));
     }
     rows
+}
+
+/// Whether every target of the configuration has its tuple: `waiting` are those that have not.
+#[must_use]
+pub fn targets(waiting: &[Waiting]) -> Vec<DoctorRow> {
+    const ID: &str = "target.waiting";
+    if waiting.is_empty() {
+        return vec![ok(ID, None, "every target has its tuple")];
+    }
+    let row = |waiting: &Waiting| {
+        let detail = format!("its tuple {}", waiting.why());
+        let fix = "wait until it is given up, or `octroi stack release --force` it: the target has it within a second";
+        warn(ID, Some(&waiting.name()), detail, fix)
+    };
+    waiting.iter().map(row).collect()
 }
 
 fn ok(id: &str, subject: Option<&str>, detail: impl Into<String>) -> DoctorRow {

@@ -80,6 +80,7 @@ fn ids_are_those_of_the_table() {
         "priv.cap_net_raw",
         "priv.cap_perfmon",
         "queues.active",
+        "route.rules",
     ];
     assert_eq!(ids, BTreeSet::from(expected));
 }

@@ -62,6 +62,10 @@ const TARGET_BYTES: Desc = Desc {
     role: Role::Note,
 };
 
+/// Lines of the log.
+const LOG_LOST: Desc =
+    Desc { name: "log.lost", help: "lines of the log that could not be written at once", role: Role::Note };
+
 /// Every row of a reading, in an order that does not change.
 #[must_use]
 pub fn rows(readings: &Readings) -> Vec<Row> {
@@ -81,6 +85,7 @@ pub fn rows(readings: &Readings) -> Vec<Row> {
         rows.push(row(TARGET_PACKETS, labels(), *packets));
         rows.push(row(TARGET_BYTES, labels(), *bytes));
     }
+    rows.push(row(LOG_LOST, [], readings.log_lost));
     rows.extend(readings.stacks.iter().flat_map(stack_rows));
     let ended = [("slot", "-"), ("generation", "-"), ("name", "ended")].map(|(key, v)| (key, v.to_owned()));
     rows.extend(book_rows("stack", &readings.ended, &ended));

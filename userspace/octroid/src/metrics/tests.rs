@@ -74,6 +74,7 @@ pub(crate) fn readings() -> Readings {
         targets: vec![(target(0, TargetKind::Echo), 40, 4000), (target(1, TargetKind::Sink), 50, 5000)],
         stacks: vec![stack(3, "web", 300), stack(4, "dns", 400)],
         ended: Book::from_counts(500..),
+        log_lost: 12,
     }
 }
 

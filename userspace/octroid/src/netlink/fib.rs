@@ -1,7 +1,6 @@
 //! The routes of this network namespace, read whole, as far as somebody who writes Ethernet headers can follow them.
 //!
-//! Rules, tables beside the main ones, and routes into tunnels are left out: what they lead elsewhere, an application
-//! cannot reach.
+//! Routes into tunnels, and those of a type of service, are left out: what they lead elsewhere, an application cannot reach.
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -21,6 +20,10 @@ pub struct Entry {
     pub dst: IpAddr,
     /// Length of its prefix.
     pub bits: u8,
+    /// For which sources: first address and length of their prefix; `None` for all.
+    pub src: Option<(IpAddr, u8)>,
+    /// In which table.
+    pub table: u32,
     /// Its priority: of equal prefixes the smallest counts.
     pub metric: u32,
     /// Where it leads.
@@ -38,6 +41,8 @@ pub enum To {
     Broadcast,
     /// Nowhere: blackhole, unreachable, prohibit.
     Nowhere,
+    /// To whatever the next rule says.
+    Throw,
 }
 
 /// One way out.
@@ -63,7 +68,7 @@ const RTM_F_CLONED: u32 = 0x200;
 const RTNH_F_DEAD: u32 = 1;
 
 impl Route {
-    /// Every route of the tables main, default and local.
+    /// Every route of every table.
     ///
     /// # Errors
     /// The kernel refuses or is silent.
@@ -76,15 +81,11 @@ impl Route {
 }
 
 fn entry(message: &Message<'_>) -> Option<Entry> {
-    let &[family, bits, _, _, table, _, _, kind, ..] = message.payload.first_chunk::<HEADER>()?;
+    let &[family, bits, src_bits, tos, table, _, _, kind, ..] = message.payload.first_chunk::<HEADER>()?;
     let flags = u32_at(message.payload, 8)?;
     let attributes = message.payload.get(HEADER..)?;
     let table = find(attributes, libc::RTA_TABLE).and_then(|t| u32_at(t, 0)).unwrap_or(table.into());
-    let known = [libc::RT_TABLE_MAIN, libc::RT_TABLE_DEFAULT, libc::RT_TABLE_LOCAL].map(u32::from);
-    if message.kind != libc::RTM_NEWROUTE
-        || !known.contains(&table)
-        || flags & (RTM_F_CLONED | RTNH_F_DEAD) != 0
-    {
+    if message.kind != libc::RTM_NEWROUTE || tos != 0 || flags & (RTM_F_CLONED | RTNH_F_DEAD) != 0 {
         return None;
     }
     let dst = match find(attributes, libc::RTA_DST) {
@@ -93,15 +94,20 @@ fn entry(message: &Message<'_>) -> Option<Entry> {
         None if i32::from(family) == libc::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
         None => return None,
     };
+    let src = match find(attributes, libc::RTA_SRC) {
+        Some(bytes) if src_bits != 0 => Some((address(family, bytes)?, src_bits)),
+        _ => None,
+    };
     let metric = find(attributes, libc::RTA_PRIORITY).and_then(|m| u32_at(m, 0)).unwrap_or(0);
     let to = match kind {
         libc::RTN_UNICAST => To::Hops(hops(family, attributes)),
         libc::RTN_LOCAL | libc::RTN_ANYCAST => To::Here,
         libc::RTN_BROADCAST => To::Broadcast,
         libc::RTN_BLACKHOLE | libc::RTN_UNREACHABLE | libc::RTN_PROHIBIT => To::Nowhere,
+        libc::RTN_THROW => To::Throw,
         _ => return None,
     };
-    Some(Entry { dst, bits, metric, to })
+    Some(Entry { dst, bits, src, table, metric, to })
 }
 
 fn hops(family: u8, attributes: &[u8]) -> Vec<Hop> {
@@ -174,8 +180,33 @@ mod tests {
                 .attribute(libc::RTA_PRIORITY, &100_u32.to_ne_bytes())
         });
         let hop = Hop { index: 5, gateway: Some([192, 0, 2, 1].into()) };
-        let dst = Ipv4Addr::UNSPECIFIED.into();
-        assert_eq!(found, Some(Entry { dst, bits: 0, metric: 100, to: To::Hops(vec![hop]) }));
+        let (dst, table) = (Ipv4Addr::UNSPECIFIED.into(), MAIN.into());
+        assert_eq!(
+            found,
+            Some(Entry { dst, bits: 0, src: None, table, metric: 100, to: To::Hops(vec![hop]) })
+        );
+    }
+
+    #[test]
+    fn what_leads_nowhere_and_what_says_nothing_is_told_apart() {
+        let kind = |kind| read(|b| b.raw(&header(libc::AF_INET, 0, MAIN, kind))).map(|entry| entry.to);
+        for nowhere in [libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT] {
+            assert_eq!(kind(nowhere), Some(To::Nowhere));
+        }
+        assert_eq!(kind(libc::RTN_THROW), Some(To::Throw));
+        assert_eq!(kind(libc::RTN_MULTICAST), None);
+    }
+
+    #[test]
+    fn a_route_for_some_sources_says_for_which() {
+        let mut head = header(libc::AF_INET6, 0, MAIN, libc::RTN_UNICAST);
+        head[2] = 64;
+        let net: Ipv6Addr = "2001:db8::".parse().unwrap();
+        let found = read(|b| {
+            let b = b.raw(&head).attribute(libc::RTA_SRC, &net.octets());
+            b.attribute(libc::RTA_OIF, &5_u32.to_ne_bytes())
+        });
+        assert_eq!(found.and_then(|entry| entry.src), Some((net.into(), 64)));
     }
 
     #[test]
@@ -202,12 +233,23 @@ mod tests {
     }
 
     #[test]
-    fn other_tables_and_tunnels_are_left_out() {
+    fn tunnels_and_dead_ways_are_left_out() {
         let route = |table, more: &dyn Fn(Builder) -> Builder| {
             let oif = |b: Builder| b.attribute(libc::RTA_OIF, &5_u32.to_ne_bytes());
             read(|b| more(oif(b.raw(&header(libc::AF_INET, 0, table, libc::RTN_UNICAST)))))
         };
-        assert_eq!(route(99, &|b| b), None);
+        assert_eq!(route(99, &|b| b).map(|entry| entry.table), Some(99));
+        let many = route(0, &|b| b.attribute(libc::RTA_TABLE, &100_000_u32.to_ne_bytes()));
+        assert_eq!(many.map(|entry| entry.table), Some(100_000));
+        let mut of_a_service = header(libc::AF_INET, 0, MAIN, libc::RTN_UNICAST);
+        of_a_service[3] = 0x10;
+        assert_eq!(read(|b| b.raw(&of_a_service)), None);
+        let dead = [[8, 0, RTNH_F_DEAD as u8, 0, 7, 0, 0, 0], [8, 0, 0, 0, 8, 0, 0, 0]].concat();
+        let living = read(|b| {
+            b.raw(&header(libc::AF_INET, 0, MAIN, libc::RTN_UNICAST)).attribute(libc::RTA_MULTIPATH, &dead)
+        });
+        let hop = Hop { index: 8, gateway: None };
+        assert_eq!(living.map(|entry| entry.to), Some(To::Hops(vec![hop])));
         let tunnel = route(MAIN, &|b| b.attribute(RTA_ENCAP, &[]));
         assert_eq!(tunnel.map(|entry| entry.to), Some(To::Hops(vec![])));
     }

@@ -10,6 +10,7 @@
 //! | [`socket`] | a request and its answers; a stream of events |
 //! | [`route`] | the links and addresses of this network namespace |
 //! | [`fib`] | its routes |
+//! | [`rule`] | its routing rules |
 //! | [`neighbour`] | its neighbours |
 //! | [`ethtool`] | receive queues and offloads of one link |
 pub mod ethtool;
@@ -17,4 +18,5 @@ pub mod fib;
 pub mod message;
 pub mod neighbour;
 pub mod route;
+pub mod rule;
 pub mod socket;

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// One network device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its index: the same as long as it exists.
     pub index: u32,
@@ -25,6 +25,16 @@ pub struct Link {
     pub mtu: u32,
     /// Its MAC address; zero for devices that have none.
     pub mac: [u8; 6],
+    /// The kind of device that it is enslaved to, as `bridge` or `vrf`; empty where there is none.
+    pub enslaved: String,
+}
+
+impl Link {
+    /// Whether it is part of a VRF.
+    #[must_use]
+    pub fn is_in_vrf(&self) -> bool {
+        self.enslaved == "vrf"
+    }
 }
 
 /// One local address.
@@ -42,6 +52,8 @@ pub struct Route(pub(super) Asker);
 
 /// Bytes of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
+/// The kind of a device's master, `linux/if_link.h`.
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 /// Bytes of `struct ifaddrmsg`.
 const ADDRESS_HEADER: usize = 8;
 
@@ -63,13 +75,16 @@ impl Route {
         Listener::open(SockProtocol::NetlinkRoute, groups.cast_unsigned())
     }
 
-    /// Hears of every change to routes and neighbours, of which there are many more.
+    /// Hears of every change to routes, rules, next hops and neighbours, of which there are many more.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn listen_to_ways() -> io::Result<Listener> {
-        let groups = libc::RTMGRP_NEIGH | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
-        Listener::open(SockProtocol::NetlinkRoute, groups.cast_unsigned())
+        let old = libc::RTMGRP_NEIGH | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
+        // The other groups have numbers, and no bits of their own any more.
+        let groups = [libc::RTNLGRP_IPV4_RULE, libc::RTNLGRP_IPV6_RULE, libc::RTNLGRP_NEXTHOP];
+        let more = groups.into_iter().fold(0, |mask, group| mask | 1 << (group - 1));
+        Listener::open(SockProtocol::NetlinkRoute, old.cast_unsigned() | more)
     }
 
     /// Every link.
@@ -108,6 +123,10 @@ fn link(message: &Message<'_>) -> Option<Link> {
         up: u32_at(message.payload, 8)? & libc::IFF_UP.cast_unsigned() != 0,
         mtu: u32_at(find(attributes, libc::IFLA_MTU)?, 0)?,
         mac: mac.copied().unwrap_or_default(),
+        enslaved: find(attributes, libc::IFLA_LINKINFO)
+            .and_then(|info| find(info, IFLA_INFO_SLAVE_KIND))
+            .map(text)
+            .unwrap_or_default(),
     })
 }
 
@@ -144,9 +163,17 @@ mod tests {
             .attribute(libc::IFLA_IFNAME, b"veth1\0")
             .attribute(libc::IFLA_MTU, &1500_u32.to_ne_bytes())
             .attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1])
+            .nested(libc::IFLA_LINKINFO, |b| b.attribute(IFLA_INFO_SLAVE_KIND, b"vrf\0"))
             .finish();
-        let expected =
-            Link { index: 5, name: "veth1".to_owned(), up: true, mtu: 1500, mac: [2, 0, 0, 0, 0, 1] };
+        let expected = Link {
+            index: 5,
+            name: "veth1".to_owned(),
+            up: true,
+            mtu: 1500,
+            mac: [2, 0, 0, 0, 0, 1],
+            enslaved: "vrf".to_owned(),
+        };
+        assert!(expected.is_in_vrf());
         assert_eq!(one(&bytes, link), Some(expected));
         assert_eq!(one(&bytes, address), None);
     }

@@ -10,10 +10,13 @@
 //! | [`pins`] | what is in bpffs, seen from outside |
 //! | [`ports`] | numbers of ports, and losses that outlive their sockets |
 //! | [`targets`] | what the engines answer themselves |
+//! | [`addresses`] | the local addresses that all tuples have |
 //! | [`stacks`] | application stacks |
 //! | [`steps`] | the registry's steps, carried out |
 //! | [`network`] | where packets of applications may go |
+//! | [`ways`] | by which rules and tables, and which are not followed |
 //! | [`readings`] | every number there is, read once |
+pub mod addresses;
 pub mod interface;
 pub mod network;
 pub mod offload;
@@ -23,8 +26,9 @@ pub mod readings;
 pub mod stacks;
 pub mod steps;
 pub mod targets;
+pub mod ways;
 
-use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use abi::{counter::XdpCounter, port::PortConfig};
 use anyhow::{Context, Result};
@@ -51,9 +55,10 @@ use self::{
     offload::Offloads,
     pins::Pins,
     ports::Ports,
-    stacks::{Stacks, state::StateFile},
+    stacks::{Stacks, state_file::StateFile},
+    targets::Waiting,
 };
-use crate::{Causes, config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
+use crate::{Causes, build::Build, config::settings::Settings, netlink::ethtool::Ethtool, supervise::Facts};
 
 /// The dataplane.
 pub struct Road {
@@ -66,6 +71,7 @@ pub struct Road {
     engines: Engines<XskPort>,
     registry: Registry,
     stacks: Stacks,
+    waiting: Vec<Waiting>,
     configs: PortConfigs,
     view: View,
     interfaces: Vec<Interface>,
@@ -90,11 +96,20 @@ impl Road {
     /// Starts the engines. Nothing is attached yet.
     ///
     /// # Errors
-    /// The engines cannot run as configured, or the kernel refuses.
-    pub fn start(settings: &Settings, bpf: Instance, pins: Pins, dir: &Path, now: Duration) -> Result<Self> {
-        let file = StateFile::in_dir(dir);
+    /// The engines cannot run as configured, a newer daemon's sessions were saved, or the kernel refuses.
+    pub fn start(
+        settings: &Settings,
+        build: Build,
+        bpf: Instance,
+        pins: Pins,
+        dir: &Path,
+        now: Duration,
+    ) -> Result<Self> {
+        let file = StateFile::in_dir(dir, build);
         let stacks = Stacks::new(settings, file.clone())?;
-        let mut registry = file.restore(now, settings.stack.grace);
+        // A seed that nobody knows: who may choose ports chooses keys, and must not choose where they meet.
+        let seed = u64::from_ne_bytes(stacks::random()?);
+        let mut registry = file.restore(now, settings.stack.grace)?.seeded(seed);
         registry.set_policy(stacks.policy().clone());
         let tables = Tables { mirror: Arc::clone(registry.mirror()), ..Tables::default() };
         let published = Arc::new(Published::new(tables)?);
@@ -114,6 +129,7 @@ impl Road {
             engines,
             registry,
             stacks,
+            waiting: Vec::new(),
             configs: PortConfigs::default(),
             view: View::new(u64::from_ne_bytes(stacks::random()?)),
             interfaces: settings.interfaces.iter().cloned().map(Interface::new).collect(),
@@ -157,18 +173,6 @@ impl Road {
         self.registry.session(session).is_some()
     }
 
-    /// Application stacks.
-    pub fn stacks(&mut self) -> &mut Stacks {
-        &mut self.stacks
-    }
-
-    /// Where packets of applications may go.
-    pub fn view(&mut self) -> &mut View {
-        &mut self.view
-    }
-
-    /// Makes this the network that engines know, if it is another one.
-    ///
     /// Who owns what.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -181,6 +185,18 @@ impl Road {
         self.ports.iter().map(|(_, port)| port.queue).collect()
     }
 
+    /// Application stacks.
+    pub fn stacks(&mut self) -> &mut Stacks {
+        &mut self.stacks
+    }
+
+    /// Where packets of applications may go.
+    pub fn view(&mut self) -> &mut View {
+        &mut self.view
+    }
+
+    /// Makes this the network that engines know, if it is another one.
+    ///
     /// # Errors
     /// There is more of something than they may know; the old network stays.
     pub fn set_network(&mut self, facts: NetworkFacts) -> Result<()> {
@@ -279,17 +295,6 @@ impl Road {
         self.publish()
     }
 
-    /// The local addresses of served interfaces are these now.
-    ///
-    /// # Errors
-    /// There are too many, or the kernel refuses; the old ones stay in force.
-    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<()> {
-        let news = targets::set_addresses(self, addresses)?;
-        self.stacks.tell(news);
-        self.save();
-        Ok(())
-    }
-
     /// What an earlier daemon left is this one's from now on; what it served and this one does not is detached.
     ///
     /// # Errors
@@ -349,6 +354,9 @@ impl Road {
             if let Err(error) = self.offloads.restore(&mut self.ethtool, index) {
                 tracing::warn!(index, %error, "offloads are not as before");
             }
+        }
+        if let Err(error) = self.offloads.forget() {
+            tracing::warn!(%error, "the note of offloads is left");
         }
         self.engines.stop();
         self.bpf.unpin().context("pins are left")

@@ -2,31 +2,36 @@
 //!
 //! [`facts`] is pure: everything that was read goes in, what applications' packets are judged by comes out. An interface
 //! keeps its number, that of the configuration, whatever becomes of the device.
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use abi::port::PortConfig;
 use multistack::{
     neighbour::{
-        Asked, Facts, Link, LinkNo, Local, Neighbour, Network, NextHop, Route, TooMany, Upkeep, Via,
+        self, Asked, Facts, Link, LinkNo, Local, Neighbour, Network, NextHop, Route, Rules, TableNo, TooMany,
+        Upkeep, Via,
     },
     prefix::Prefix,
 };
 use wire::ethernet::Mac;
 
+use super::ways;
 use crate::netlink::{
     fib::{Entry, Hop, To},
     neighbour::{self as kernel, Kept},
     route::Address,
+    rule::Rule,
 };
 
 /// Next hops that the kernel is asked to resolve in a second, for all applications together.
 const ASKS: usize = 1024;
 
 /// A served interface: its number is its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// The device, while it is there.
     pub index: Option<u32>,
+    /// The device's name.
+    pub name: String,
     /// Its MAC address and tags.
     pub config: PortConfig,
     /// Its MTU.
@@ -40,6 +45,8 @@ pub struct Seen {
     pub served: Vec<Served>,
     /// All local addresses.
     pub addresses: Vec<Address>,
+    /// All routing rules.
+    pub rules: Vec<Rule>,
     /// All routes.
     pub entries: Vec<Entry>,
     /// All neighbours.
@@ -104,17 +111,34 @@ pub fn facts(seen: &Seen) -> Facts {
         let at = seen.served.iter().position(|served| served.index == Some(index))?;
         Some(LinkNo(at as u16))
     };
+    let named = |name: &str| {
+        let at = seen.served.iter().position(|served| served.index.is_some() && served.name == name)?;
+        Some(LinkNo(at as u16))
+    };
     let all = (0..seen.served.len() as u16).map(LinkNo);
+    let rules = ways::rules(&seen.rules, &named);
+    let tables = tables(&rules);
+    let asked = seen.entries.iter().filter(|entry| tables.contains(&TableNo(entry.table)));
     let mut facts = Facts {
         links: links.collect(),
         locals: locals(seen, &number),
-        routes: seen.entries.iter().flat_map(|entry| routes(entry, &number, all.clone())).collect(),
+        routes: asked.flat_map(|entry| routes(entry, &number, all.clone())).collect(),
+        rules,
         neighbours: seen.neighbours.iter().filter_map(|n| neighbour(n, &number)).collect(),
     };
     // The kernel lists a table in no order that lasts: equal networks are to be equal facts.
     facts.neighbours.sort_unstable_by_key(|n| (n.link, n.addr));
-    facts.routes.sort_by_key(|r| (r.link, r.dst, r.metric));
+    facts.routes.sort_by_key(|r| (r.link, r.table, r.dst, r.src, r.metric));
     facts
+}
+
+/// Tables that some rule leads to: what is in others, and it may be much, leads nobody anywhere.
+fn tables(rules: &Rules) -> BTreeSet<TableNo> {
+    let table = |rule: &neighbour::Rule| match rule.action {
+        neighbour::Action::Look { table, .. } => Some(table),
+        neighbour::Action::Nowhere => None,
+    };
+    rules.v4.iter().chain(&rules.v6).filter_map(table).collect()
 }
 
 type Number<'a> = &'a dyn Fn(u32) -> Option<LinkNo>;
@@ -128,7 +152,7 @@ fn locals(seen: &Seen, number: Number<'_>) -> Vec<(IpAddr, Local)> {
         .collect();
     // An address on a served interface and on another one is the served one's.
     own.sort_by_key(|&(addr, local)| (addr, local == Local::Elsewhere));
-    let single = |e: &&Entry| e.bits == if e.dst.is_ipv4() { 32 } else { 128 };
+    let single = |e: &&Entry| e.bits == single(e.dst) && ways::is_of_host(e.table);
     let mut more: Vec<_> = seen
         .entries
         .iter()
@@ -136,7 +160,7 @@ fn locals(seen: &Seen, number: Number<'_>) -> Vec<(IpAddr, Local)> {
         .filter_map(|entry| match entry.to {
             To::Here => Some((entry.dst, Local::Elsewhere)),
             To::Broadcast => Some((entry.dst, Local::Broadcast)),
-            To::Hops(_) | To::Nowhere => None,
+            To::Hops(_) | To::Nowhere | To::Throw => None,
         })
         .collect();
     more.sort_by_key(|&(addr, local)| (addr, local == Local::Broadcast));
@@ -147,7 +171,11 @@ fn locals(seen: &Seen, number: Number<'_>) -> Vec<(IpAddr, Local)> {
 
 fn routes(entry: &Entry, number: Number<'_>, all: impl Iterator<Item = LinkNo>) -> Vec<Route> {
     let Ok(dst) = Prefix::new(entry.dst, entry.bits) else { return Vec::new() };
-    let route = |link, via| Route { link, dst, via, metric: entry.metric };
+    let Ok(src) = entry.src.map(|(addr, bits)| Prefix::new(addr, bits)).transpose() else {
+        return Vec::new();
+    };
+    let (table, metric) = (TableNo(entry.table), entry.metric);
+    let route = |link, via| Route { link, table, dst, src, via, metric };
     match &entry.to {
         To::Hops(hops) => {
             let mut routes: Vec<Route> = Vec::new();
@@ -161,8 +189,16 @@ fn routes(entry: &Entry, number: Number<'_>, all: impl Iterator<Item = LinkNo>) 
             routes
         }
         To::Nowhere => all.map(|link| route(link, Via::Nowhere)).collect(),
+        To::Throw => all.map(|link| route(link, Via::Throw)).collect(),
+        // A whole prefix that is this host's: no wire leads to it.
+        To::Here if entry.bits != single(entry.dst) => all.map(|link| route(link, Via::Nowhere)).collect(),
         To::Here | To::Broadcast => Vec::new(),
     }
+}
+
+/// Bits of the prefix that holds one address alone.
+const fn single(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { 32 } else { 128 }
 }
 
 fn neighbour(seen: &kernel::Neighbour, number: Number<'_>) -> Option<Neighbour> {
@@ -180,19 +216,23 @@ mod tests {
     use multistack::neighbour::Miss;
 
     use super::*;
+    use crate::netlink::rule::{Action, Family};
+
+    const MAIN: u32 = 254;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     fn seen() -> Seen {
-        let served =
-            Served { index: Some(5), mtu: 1500, config: PortConfig { mac: [2; 6], ..PortConfig::default() } };
-        let entry = |dst, bits, to| Entry { dst: ip(dst), bits, metric: 0, to };
+        let config = PortConfig { mac: [2; 6], ..PortConfig::default() };
+        let served = Served { index: Some(5), name: "eth0".into(), mtu: 1500, config };
+        let entry = |dst, bits, to| Entry { dst: ip(dst), bits, src: None, table: MAIN, metric: 0, to };
+        let other = |entry| Entry { table: 100, ..entry };
         let hop = |index, gateway: Option<&str>| Hop { index, gateway: gateway.map(ip) };
         Seen {
             served: vec![served, Served::default()],
-            addresses: [(5, "192.0.2.1"), (6, "198.51.100.1"), (1, "127.0.0.1")]
+            addresses: [(5, "192.0.2.1"), (5, "192.0.2.3"), (6, "198.51.100.1"), (1, "127.0.0.1")]
                 .map(|(index, addr)| Address { index, addr: ip(addr) })
                 .into(),
             entries: vec![
@@ -202,6 +242,22 @@ mod tests {
                 entry("192.0.2.1", 32, To::Here),
                 entry("192.0.2.255", 32, To::Broadcast),
                 entry("127.0.0.0", 8, To::Here),
+                entry("192.0.2.128", 25, To::Here),
+                other(entry(
+                    "0.0.0.0",
+                    0,
+                    To::Hops(vec![hop(5, Some("192.0.2.8")), hop(5, Some("192.0.2.9"))]),
+                )),
+                other(entry("203.0.113.128", 25, To::Throw)),
+                Entry { table: 200, ..entry("203.0.113.0", 24, To::Hops(vec![hop(5, None)])) },
+            ],
+            rules: vec![
+                Rule {
+                    from: Some((ip("192.0.2.3"), 32)),
+                    action: Action::Look { table: 100, longer_than: None },
+                    ..Rule::main(Family::V4)
+                },
+                Rule::main(Family::V4),
             ],
             neighbours: vec![
                 kernel::Neighbour { index: 5, addr: ip("192.0.2.9"), mac: [4; 6], kept: Kept::Yes },
@@ -220,7 +276,11 @@ mod tests {
         assert_eq!(local("198.51.100.1"), Some(Local::Elsewhere));
         assert_eq!(local("192.0.2.255"), Some(Local::Broadcast));
         assert_eq!((local("127.0.0.1"), local("192.0.2.9")), (None, None));
-        let reach = |addr| network.next_hop(link, ip(addr)).map(|reach| reach.mac);
+        let from = |own, addr| {
+            let source = network.source(ip(own)).expect("a served interface's");
+            network.next_hop(source, ip(addr)).map(|reach| reach.mac)
+        };
+        let reach = |addr| from("192.0.2.1", addr);
         assert_eq!(reach("8.8.8.8"), Ok(Mac([4; 6])), "by the router");
         assert_eq!(reach("192.0.2.9"), Ok(Mac([4; 6])));
         assert_eq!(
@@ -229,11 +289,16 @@ mod tests {
             "a group address"
         );
         assert_eq!(reach("203.0.113.1"), Err(Miss::NoRoute));
+        assert_eq!(reach("192.0.2.129"), Err(Miss::NoRoute), "all of these are this host's");
+        assert_eq!(network.source(ip("198.51.100.1")), None, "an interface that is not served");
+        let unresolved = Err(Miss::Unresolved(NextHop { link, addr: ip("192.0.2.8") }));
         assert_eq!(
-            network.next_hop(LinkNo(1), ip("8.8.8.8")),
-            Err(Miss::NoRoute),
-            "a device that is not there"
+            from("192.0.2.3", "8.8.8.8"),
+            unresolved,
+            "by its own table, and there by the first router"
         );
+        assert_eq!(from("192.0.2.3", "203.0.113.1"), unresolved);
+        assert_eq!(from("192.0.2.3", "203.0.113.129"), Err(Miss::NoRoute), "thrown back, and there it ends");
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Offloads {
                 }
             }
         }
+        self.take_back(link);
         if on.is_empty() {
             return Ok(());
         }
@@ -77,22 +78,43 @@ impl Offloads {
             .with_context(|| format!("cannot switch {} of {name} off", on.join(", ")))
     }
 
-    /// Puts back what was switched off on one device. A device that is gone needs nothing.
+    /// Puts back what was switched off on one device. One that is not here stays noted: it may only have gone to another
+    /// network namespace, and comes back with the features that it had.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn restore(&mut self, ethtool: &mut Ethtool, index: u32) -> io::Result<()> {
-        let Some(noted) = self.off.remove(&index) else { return Ok(()) };
+        let Some(noted) = self.off.get(&index) else { return Ok(()) };
         let links = Route::open()?.links()?;
-        let same = |link: &&Link| link.index == index && (link.name == noted.name || link.mac == noted.mac);
-        let done = match links.iter().find(same) {
-            Some(_) => {
-                let names: Vec<&str> = noted.features.iter().map(String::as_str).collect();
-                ethtool.switch(index, &names, Switch::On)
-            }
-            None => Ok(()),
-        };
+        let same = |link: &Link| link.index == index && (link.name == noted.name || link.mac == noted.mac);
+        if !links.iter().any(same) {
+            return Ok(());
+        }
+        let names: Vec<&str> = noted.features.iter().map(String::as_str).collect();
+        let done = ethtool.switch(index, &names, Switch::On);
+        self.off.remove(&index);
         self.save().and(done)
+    }
+
+    /// What is noted under another index for a device of this name and address is this one's, come back from another
+    /// network namespace. (One that was made anew, and looks the same, has its features on and is noted so anyway.)
+    fn take_back(&mut self, link: &Link) {
+        let known = |noted: &Noted| noted.name == link.name && noted.mac == link.mac;
+        let back = self.off.extract_if(.., |index, noted| *index != link.index && known(noted));
+        let back: Vec<Noted> = back.map(|(_, noted)| noted).collect();
+        for noted in back {
+            self.off.entry(link.index).or_insert(noted);
+        }
+        self.off.retain(|index, noted| *index == link.index || noted.name != link.name);
+    }
+
+    /// Forgets devices that are not here: whoever has them now has them as they are.
+    ///
+    /// # Errors
+    /// The note cannot be removed.
+    pub fn forget(&mut self) -> io::Result<()> {
+        self.off.clear();
+        self.save()
     }
 
     /// The devices with something to put back.

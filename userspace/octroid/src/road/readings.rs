@@ -37,6 +37,8 @@ pub struct Readings {
     pub stacks: Vec<StackReading>,
     /// All sessions that are over, together.
     pub ended: Book,
+    /// Lines of the log that nobody read in time.
+    pub log_lost: u64,
 }
 
 /// One application's session.
@@ -134,6 +136,7 @@ impl Road {
             targets: self.targets().into_iter().map(target).collect(),
             stacks: self.stack_readings(),
             ended: self.stacks.ended,
+            log_lost: crate::log::lost(),
             earlier: self.earlier,
             xdp: self.counters.read()?,
         })

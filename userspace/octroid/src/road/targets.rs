@@ -1,21 +1,71 @@
-//! Targets that the engines implement: registered, released, listed; and the local addresses that all tuples have.
+//! Targets that the engines implement: registered, released, listed, waiting for what somebody else still has.
 //!
-//! The registry decides; [`super::steps`] carries out.
-use std::net::IpAddr;
+//! The registry decides; [`super::steps`] carries out. A session that an earlier daemon saved keeps its tuples, and so does
+//! what the administrator reserved: a target of the configuration that wants one of them waits until it is free.
+use std::{fmt, net::IpAddr};
 
-use anyhow::Result;
 use client::control::{
     answer::TargetRow,
     refusal::Refusal,
     request::{TargetAdd, TargetKind},
 };
 use multistack::{
-    registry::{Builtin, Event, Registration},
+    refusal::Refusal as Registry,
+    registry::{Builtin, Owner, Registration},
     slots::TupleId,
 };
 
 use super::{Road, stacks::words};
 use crate::config::settings::tuple_of;
+
+/// A target of the configuration whose tuple somebody else has.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    target: TargetAdd,
+    /// What it was refused with last.
+    why: String,
+}
+
+impl Waiting {
+    /// The target.
+    #[must_use]
+    pub fn name(&self) -> String {
+        named(&self.target)
+    }
+
+    /// What is the matter with its tuple.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "target {} waits: its tuple {}", self.name(), self.why)
+    }
+}
+
+fn named(TargetAdd { kind, proto, addr, port, .. }: &TargetAdd) -> String {
+    format!("{kind} {proto} {addr}:{port}")
+}
+
+/// Why a target is not registered.
+enum NotNow {
+    /// A session or a reservation has its tuple.
+    Busy(Owner),
+    /// Anything else.
+    Refused(Refusal),
+}
+
+impl From<Registry> for NotNow {
+    fn from(refusal: Registry) -> Self {
+        match refusal {
+            Registry::Busy(owner @ (Owner::Stack { .. } | Owner::Reserved(_))) => Self::Busy(owner),
+            other => Self::Refused(words::refusal(&other)),
+        }
+    }
+}
 
 impl Road {
     /// Registers a target.
@@ -23,7 +73,57 @@ impl Road {
     /// # Errors
     /// The refusal, ready to be replied.
     pub fn add_target(&mut self, target: &TargetAdd) -> Result<TupleId, Refusal> {
-        let tuple = tuple_of(target).map_err(|r| words::refusal(&r))?;
+        self.try_target(target).map_err(|not_now| match not_now {
+            NotNow::Busy(owner) => words::refusal(&Registry::Busy(owner)),
+            NotNow::Refused(refusal) => refusal,
+        })
+    }
+
+    /// Registers a target of the configuration, now or as soon as whoever has its tuple gives it up.
+    ///
+    /// # Errors
+    /// The refusal, where waiting would not help.
+    pub fn add_configured(&mut self, target: &TargetAdd) -> Result<(), Refusal> {
+        match self.try_target(target) {
+            Ok(_) => Ok(()),
+            Err(NotNow::Refused(refusal)) => Err(refusal),
+            Err(NotNow::Busy(owner)) => {
+                let waiting = Waiting { target: target.clone(), why: owner.to_string() };
+                tracing::warn!(id = "target.waiting", "{waiting}");
+                self.waiting.push(waiting);
+                Ok(())
+            }
+        }
+    }
+
+    /// Registers the targets that waited and whose tuples are free now. A failure is said when it is a new one.
+    pub fn take_up_targets(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for Waiting { target, why } in waiting {
+            let now = match self.try_target(&target) {
+                Ok(_) => {
+                    tracing::info!("target {} has its tuple", named(&target));
+                    continue;
+                }
+                Err(NotNow::Busy(owner)) => owner.to_string(),
+                Err(NotNow::Refused(refusal)) => format!("cannot be had: {refusal}"),
+            };
+            let waiting = Waiting { target, why: now };
+            if waiting.why != why {
+                tracing::warn!(id = "target.waiting", "{waiting}");
+            }
+            self.waiting.push(waiting);
+        }
+    }
+
+    /// Targets of the configuration that wait for their tuples.
+    #[must_use]
+    pub fn waiting_targets(&self) -> &[Waiting] {
+        &self.waiting
+    }
+
+    fn try_target(&mut self, target: &TargetAdd) -> Result<TupleId, NotNow> {
+        let tuple = tuple_of(target)?;
         let registration = Registration {
             tuple,
             builtin: match target.kind {
@@ -33,8 +133,8 @@ impl Road {
             on_crash: words::on_crash(target.on_crash),
         };
         let (registry, mut hands) = self.split();
-        let change = registry.add(registration).map_err(|r| words::refusal(&r))?;
-        change.carry_out(|step| hands.act(step)).map_err(words::failed)
+        let change = registry.add(registration)?;
+        change.carry_out(|step| hands.act(step)).map_err(|failed| NotNow::Refused(words::failed(failed)))
     }
 
     /// Releases a target.
@@ -52,13 +152,6 @@ impl Road {
     pub fn targets(&self) -> Vec<TargetRow> {
         self.registry.list().map(|(id, registration, addrs)| row(id, registration, addrs)).collect()
     }
-}
-
-/// Makes these the local addresses, and yields what applications are to be told.
-pub(super) fn set_addresses(road: &mut Road, addresses: &[IpAddr]) -> Result<Vec<Event>> {
-    let (registry, mut hands) = road.split();
-    let change = registry.set_addresses(addresses)?;
-    Ok(change.carry_out(|step| hands.act(step))?)
 }
 
 fn row(id: TupleId, registration: &Registration, addrs: Vec<IpAddr>) -> TargetRow {

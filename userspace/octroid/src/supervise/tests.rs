@@ -6,7 +6,7 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn link(index: u32, up: bool) -> Link {
-    Link { index, name: "veth1".to_owned(), up, mtu: 1500, mac: [2, 0, 0, 0, 0, 1] }
+    Link { index, name: "veth1".to_owned(), up, mtu: 1500, mac: [2, 0, 0, 0, 0, 1], ..Link::default() }
 }
 
 fn facts(index: u32, up: bool) -> Facts {

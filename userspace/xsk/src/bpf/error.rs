@@ -35,7 +35,11 @@ pub enum BpfError {
         difference: Difference,
     },
     /// The instance's pins have no, or another, layout number; nothing was touched.
-    #[error("the pins in {} have layout {found:?}, this version has {ours}: stop that one with `octroi down` first", .path.display())]
+    #[error(
+        "the pins in {} have {}, this version has layout {ours}: stop that one with `octroi down` first",
+        .path.display(),
+        .found.map_or_else(|| "no layout number".to_owned(), |number| format!("layout {number}"))
+    )]
     Layout {
         /// The instance's directory.
         path: PathBuf,

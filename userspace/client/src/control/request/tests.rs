@@ -93,7 +93,7 @@ fn names_are_the_variants() {
             addr: LocalAddr::Any,
             port: 53,
             reserve: ReserveMode::Daemon,
-            on_crash: OnCrash::Drop,
+            on_crash: Some(OnCrash::Drop),
             icmp: false,
             uid: None,
         }),

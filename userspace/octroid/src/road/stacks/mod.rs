@@ -9,13 +9,15 @@
 //! | [`rows`] | what people are shown |
 //! | [`rings`] | regions and bells of one session |
 //! | [`sockets`] | placeholders and lent sockets |
-//! | [`state`] | what outlives the daemon: its file, and taking it up again |
+//! | [`state`] | what outlives the daemon: written down, and taken up again |
+//! | [`state_file`] | the file of it: its formats |
 //! | [`words`] | the control protocol's words and the registry's |
 pub mod operations;
 pub mod rings;
 pub mod rows;
 pub mod sockets;
 pub mod state;
+pub mod state_file;
 pub mod words;
 
 use std::{
@@ -35,7 +37,7 @@ use multistack::{
 use nix::unistd::Group;
 use xsk::socket::CopyMode;
 
-use self::{rings::Rings, sockets::Sockets, state::StateFile};
+use self::{rings::Rings, sockets::Sockets, state_file::StateFile};
 use crate::{config::settings::Settings, control::listener::GROUP};
 
 /// Application stacks.

@@ -201,7 +201,7 @@ impl Road {
             addr: words::address(want.addr),
             port: want.port,
             reserve,
-            on_crash: words::on_crash(want.on_crash),
+            on_crash: want.on_crash.map(words::on_crash).unwrap_or_default(),
             icmp: if want.icmp { IcmpErrors::Delivered } else { IcmpErrors::Kept },
         };
         let choice = u64::from_ne_bytes(random().map_err(|error| Code::Eio.because(error))?);
@@ -218,7 +218,7 @@ impl Road {
         uid: u32,
     ) -> Result<StackRegistered, Refusal> {
         let tuple = words::tuple(want.proto, want.addr, want.port)?;
-        let on_crash = Some(words::on_crash(want.on_crash));
+        let on_crash = want.on_crash.map(words::on_crash);
         let kernel = sockets::kernel(tuple.proto());
         let (registry, mut hands) = self.split();
         let change = registry.reserve(asker.who, tuple, uid, on_crash, &kernel);
@@ -257,7 +257,7 @@ impl Road {
         Ok(())
     }
 
-    fn forget_book(&self, session: SessionId, tuple: u16) {
+    pub(in super::super) fn forget_book(&self, session: SessionId, tuple: u16) {
         if let Some(rings) = self.stacks.rings.get(&session) {
             rings.forget(tuple);
         }
