@@ -1,4 +1,4 @@
-//! `octroid`'s command line.
+//! The command line of `octroid`, as whichever build of the daemon it is.
 //!
 //! The daemon stays in the foreground and logs to standard error. `octroi up` is what starts it in the background.
 
