@@ -23,6 +23,9 @@ pub const B05_SHRINKABLE: Scale = Scale { run: 20_000, deep: 400_000 };
 /// B7: random fragments for the XDP object, the twin and the oracle.
 pub const B07_FRAMES: Scale = Scale { run: 50_000, deep: 2_000_000 };
 
+/// B10: tuples in tables that are looked up, by chance and by choice.
+pub const B10_TUPLES: Scale = Scale { run: 100_000, deep: 1_000_000 };
+
 /// F1: times that a daemon with applications is killed.
 pub const F01_KILLS: Scale = Scale { run: 5, deep: 100 };
 
@@ -35,8 +38,20 @@ pub const F04_ROUNDS: Scale = Scale { run: 1, deep: 10 };
 /// F5: times that a daemon with applications is replaced.
 pub const F05_UPGRADES: Scale = Scale { run: 3, deep: 20 };
 
+/// F9: times that an application reads nothing, and then again.
+pub const F09_ROUNDS: Scale = Scale { run: 1, deep: 10 };
+
 /// F11: packets in which no engine may allocate.
 pub const F11_PACKETS: Scale = Scale { run: 100_000, deep: 10_000_000 };
+
+/// F12: random writes of an application over all that it shares with the daemon.
+pub const F12_WRITES: Scale = Scale { run: 1_000_000, deep: 100_000_000 };
+
+/// F13: requests of clients that say whatever comes to their minds.
+pub const F13_REQUESTS: Scale = Scale { run: 20_000, deep: 2_000_000 };
+
+/// F18: times that a tuple comes and goes beside traffic that it does not concern.
+pub const F18_CHANGES: Scale = Scale { run: 500, deep: 10_000 };
 
 /// MT4: random bursts between both ends of a channel, for each kind of ring.
 pub const MT04_STEPS: Scale = Scale { run: 3_000, deep: 300_000 };

@@ -63,7 +63,7 @@ pub fn udp(port: u16) -> StackRegister {
         addr: LocalAddr::Any,
         port,
         reserve: ReserveMode::Daemon,
-        on_crash: Some(OnCrash::Drop),
+        on_crash: OnCrash::Drop.into(),
         icmp: false,
         uid: None,
     }

@@ -48,9 +48,9 @@ mod sweep;
 pub mod tap;
 pub mod user;
 pub mod veth;
+pub mod victim;
 pub mod xsk_tap;
 
-pub mod victim;
 pub use self::{
     app::{App, Listens},
     books::{Account, Reading, balance, drain, echoed, sunk},
@@ -58,9 +58,9 @@ pub use self::{
     daemon::{Daemon, Home, Started, Wrapper},
     device::Device,
     frame::{Flow, Stamp},
+    hostile::Hostile,
     leak::{Footprint, Objects},
     load::{Load, Tally, WINDOW, Wire, until},
-    hostile::Hostile,
     need::{Lab, Need, require},
     netns::Netns,
     ping::Ping,
@@ -70,6 +70,6 @@ pub use self::{
     tap::Tap,
     user::User,
     veth::{Chatter, End, Mac, Offloads, Pair, PairOptions},
+    victim::Victim,
     xsk_tap::XskTap,
 };
-    victim::Victim,
