@@ -59,7 +59,7 @@ fn written(rng: &mut Rng, writes: u64) -> Result<()> {
     victim.unharmed(&reading)?;
     let books = reading.of_ended();
     ensure!(books.get("violation") == Some(&ended), "{ended} sessions were ended: {books:?}");
-    ensure!(books.get("tx_desc").is_some() && books.get("tx_sent").is_some(), "{books:?}");
+    ensure!(books.contains_key("tx_desc") && books.contains_key("tx_sent"), "{books:?}");
     if let Some(before) = before {
         lab::until("their descriptors are closed", || {
             Ok(Footprint::of(served.daemon.pid())?.descriptors == before.descriptors)
