@@ -153,11 +153,7 @@ impl Rig {
         let facts = Facts {
             links: vec![Link { config: config(&[]), mtu: 1500 }],
             locals: vec![(HOST.into(), Local::On(LinkNo(0)))],
-            routes: vec![Route::new(
-                LinkNo(0),
-                Prefix::new(HOST.into(), 24).expect("a prefix"),
-                Via::OnLink,
-            )],
+            routes: vec![Route::new(LinkNo(0), Prefix::new(HOST.into(), 24).expect("a prefix"), Via::OnLink)],
             neighbours: vec![Neighbour {
                 link: LinkNo(0),
                 addr: CALLER.into(),
