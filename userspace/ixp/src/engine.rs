@@ -290,11 +290,13 @@ impl<P: Port> RunToCompletion<P> {
             stacks.count(received);
             return 0;
         };
-        let tables = tables.newest().tables();
+        let snapshot = tables.newest();
+        let tables = snapshot.tables();
         let tags = tables.ports.get(home).map_or(0, |config| config.tags);
         let mut source = Source {
             wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger, tap },
             world: World { mirror: &tables.mirror, network: &tables.network },
+            generation: snapshot.generation().get(),
             header: wire::ethernet::HEADER_LEN + usize::from(tags) * wire::vlan::TAG_LEN,
             now: now.since(Nanos::default()),
         };
@@ -348,14 +350,18 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
         }
     }
 
+    #[inline]
     fn send(&mut self, link: LinkNo, frame: Frame) {
         let Self { sockets, ports, ledger, tap, .. } = self;
-        let at = sockets.iter().position(|socket| ports.link(socket.outbox.id()) == link);
-        let Some(out) = at.and_then(|at| Some(sockets.get(at)?.outbox.id())) else {
+        let home = frame.port();
+        match sockets.iter_mut().find(|socket| ports.link(socket.outbox.id()) == link) {
+            Some(socket) => {
+                let sent = socket.outbox.send(frame, &mut **tap);
+                sent_or_lost(sockets, 0, (ledger, &mut **tap), home, sent);
+            }
             // The link has no port on this engine any more; its packets are then those of a port that is gone.
-            return lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out);
-        };
-        settle(sockets, 0, (ledger, &mut **tap), frame, Verdict::Transmit(Out::Port(out)));
+            None => lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out),
+        }
     }
 
     fn count(&mut self, counter: Counter) {
@@ -398,20 +404,32 @@ fn settle<P: Port, T: Tap>(
         // A program never ends in it; were it so, this would be its meaning.
         Verdict::Next => lose(sockets, at, (ledger, tap), frame, Counter::RxNoStage, Way::In),
         Verdict::Transmit(out) => {
-            let socket = match out {
-                Out::Back => sockets.get_mut(at),
-                Out::Port(port) => sockets.iter_mut().find(|s| s.outbox.id() == port),
+            let through = match out {
+                Out::Back => Some(at),
+                Out::Port(port) => sockets.iter().position(|s| s.outbox.id() == port),
             };
-            let sent = match socket {
+            let sent = match through.and_then(|through| sockets.get_mut(through)) {
                 Some(socket) => socket.outbox.send(frame, tap),
                 None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
             };
-            match sent {
-                Ok(Sent::Taken) => ledger.add(home, Counter::Transmitted, 1),
-                Ok(Sent::Waits) => {}
-                Err((frame, loss)) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::Out),
-            }
+            sent_or_lost(sockets, at, (ledger, tap), home, sent);
         }
+    }
+}
+
+/// Counts what became of a frame that was given to a port.
+#[inline]
+fn sent_or_lost<P: Port, T: Tap>(
+    sockets: &mut [Socket<P>],
+    at: usize,
+    (ledger, tap): Told<'_, T>,
+    home: PortId,
+    sent: Result<Sent, (Frame, Loss)>,
+) {
+    match sent {
+        Ok(Sent::Taken) => ledger.add(home, Counter::Transmitted, 1),
+        Ok(Sent::Waits) => {}
+        Err((frame, loss)) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::Out),
     }
 }
 

@@ -21,7 +21,7 @@ use abi::{
 use multistack::{
     channel::{Channel, Ring, RxHead, RxRefusal},
     drr::{ChannelNo, Drr, Turn, Weight},
-    egress::Sender,
+    egress::{Flows, Sender},
     mirror::Owned,
     neighbour::{Asked, CHANNEL_ASKS, NextHop},
     registry::{MAX_SESSIONS, SessionId},
@@ -120,6 +120,7 @@ pub struct Stacks {
     /// Full loops since the books were written.
     loops: u32,
     drr: Drr,
+    flows: Flows,
     crossings: Vec<Crossing>,
     bells: Epoll,
     events: Events,
@@ -144,6 +145,7 @@ impl Stacks {
             counting: Vec::with_capacity(MAX_SESSIONS),
             loops: 0,
             drr: Drr::new(MAX_SESSIONS as u16),
+            flows: Flows::default(),
             crossings: Vec::with_capacity(HAIRPINS),
             bells: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: Events { violations: Vec::with_capacity(MAX_SESSIONS), hops: Vec::with_capacity(HOPS) },
@@ -295,9 +297,10 @@ impl Stacks {
 
     /// One loop of sending, and what crosses from session to session. Returns how many packets it moved.
     pub(crate) fn turn<W: Wires>(&mut self, source: &mut Source<'_, W>) -> Turn {
-        let Self { guests, touched, counting, drr, crossings, events, .. } = self;
-        let turn =
-            drr.turn(&mut originate::Visiting { guests, touched, counting, crossings, events, source });
+        let Self { guests, touched, counting, drr, flows, crossings, events, .. } = self;
+        let mut visiting =
+            originate::Visiting { guests, touched, counting, flows, crossings, events, source: &mut *source };
+        let turn = drr.turn(&mut visiting);
         // Taken out and put back, so that a packet may go to the session it came from.
         let mut crossings = std::mem::take(&mut self.crossings);
         for Crossing { to, meta, frame } in crossings.drain(..) {

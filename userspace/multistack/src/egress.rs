@@ -43,6 +43,7 @@
 //! [`TxLocalOs`]: ChannelCounter::TxLocalOs
 //! [`TxNoRoute`]: ChannelCounter::TxNoRoute
 //! [`TxNoNeighbour`]: ChannelCounter::TxNoNeighbour
+mod flows;
 mod packet;
 
 use std::net::IpAddr;
@@ -58,6 +59,8 @@ use crate::mirror::{Mirror, Owned};
 use crate::neighbour::{Link, LinkNo, Local, Miss, Network, NextHop, Source};
 use crate::registry::SessionId;
 use crate::steer::Table;
+
+pub use flows::Flows;
 
 use packet::{Packet, Tags};
 

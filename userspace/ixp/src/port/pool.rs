@@ -75,7 +75,11 @@ impl UnderWay {
 
     /// A frame of the pool did not go out after all, or will not come back this way.
     pub(super) fn stays(&self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.return_all(1);
+    }
+
+    fn return_all(&self, frames: u32) {
+        self.count.fetch_sub(frames, Ordering::Relaxed);
     }
 }
 
@@ -131,9 +135,13 @@ impl Pool {
 
     /// Takes in what came back from the wire, and what was dropped somewhere.
     pub(super) fn take_back(&mut self) {
+        let mut frames = 0;
         while let Some(frame) = self.back.pop() {
             self.park(frame);
-            self.under_way.stays();
+            frames += 1;
+        }
+        if frames != 0 {
+            self.under_way.return_all(frames);
         }
         let Self { umem, free, .. } = self;
         umem.reclaim_orphans(|addr| free.push(addr));

@@ -9,7 +9,7 @@ use multistack::{
     books::NO_TUPLE,
     channel::{MAX_VISIT, Offer, Outcome},
     drr::{ChannelNo, Credit, Left, Ring, Rings},
-    egress::{self, Admitted, ROOM, Refused, Sender, Verdict, World},
+    egress::{self, Admitted, Flows, ROOM, Refused, Sender, Verdict, World},
     neighbour::{Asked, LinkNo, NextHop},
     registry::SessionId,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Copied {
 pub(crate) struct Source<'a, W> {
     pub(crate) wires: W,
     pub(crate) world: World<'a>,
+    /// Which tables the world is of.
+    pub(crate) generation: u64,
     /// Bytes of the Ethernet header on the first port's link.
     pub(crate) header: usize,
     pub(crate) now: Duration,
@@ -59,6 +61,7 @@ pub(super) struct Visiting<'a, 'w, W> {
     pub(super) guests: &'a mut [Option<Box<Guest>>],
     pub(super) touched: &'a mut Vec<u16>,
     pub(super) counting: &'a mut Vec<u16>,
+    pub(super) flows: &'a mut Flows,
     pub(super) crossings: &'a mut Vec<Crossing>,
     pub(super) events: &'a mut Events,
     pub(super) source: &'a mut Source<'w, W>,
@@ -80,12 +83,12 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
     }
 
     fn visit(&mut self, channel: ChannelNo, credit: &mut Credit) -> Left {
-        let Self { guests, touched, counting, crossings, events, source } = self;
+        let Self { guests, touched, counting, flows, crossings, events, source } = self;
         let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
             return Left::Nothing;
         };
         let Guest { channel, sender, asked, .. } = guest;
-        let mut one = One { sender, asked, crossings, events, source, blocked: false };
+        let mut one = One { sender, asked, flows, crossings, events, source, blocked: false };
         let visit = channel.visit(MAX_VISIT, |offer| one.judge(&offer, credit));
         let blocked = one.blocked;
         match visit {
@@ -111,6 +114,7 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
 struct One<'a, 'w, W> {
     sender: &'a Sender,
     asked: &'a mut Asked,
+    flows: &'a mut Flows,
     crossings: &'a mut Vec<Crossing>,
     events: &'a mut Events,
     source: &'a mut Source<'w, W>,
@@ -118,6 +122,7 @@ struct One<'a, 'w, W> {
 }
 
 impl<W: Wires> One<'_, '_, W> {
+    #[inline(always)]
     fn judge(&mut self, offer: &Offer<'_, Region>, credit: &mut Credit) -> Outcome {
         if self.source.wires.is_blocked() {
             self.blocked = true;
@@ -140,6 +145,7 @@ impl<W: Wires> One<'_, '_, W> {
     }
 
     /// Copies the packet and carries it to its end.
+    #[inline(always)]
     fn send(&mut self, offer: &Offer<'_, Region>, admitted: Admitted, mut frame: Frame) -> Outcome {
         // The packet is put where its frame will begin at the frame's own beginning: it can be sent where it lies.
         let ahead = match admitted.form {
@@ -154,7 +160,8 @@ impl<W: Wires> One<'_, '_, W> {
         if buffer.get_mut(room..).and_then(|packet| offer.copy_to(packet)).is_none() {
             return self.drop(frame, None, &ChannelCounter::TxDesc.into());
         }
-        match egress::check(buffer, admitted.form, self.sender, self.source.world) {
+        let Source { generation, world, .. } = *self.source;
+        match self.flows.check(generation, buffer, admitted.form, self.sender, world) {
             Verdict::Send(sent) => {
                 self.ask(sent.ageing);
                 settle(&mut frame, ahead, sent.start, sent.end);
@@ -213,6 +220,7 @@ pub(super) const fn dropped(reason: ChannelCounter) -> Option<Counter> {
 
 /// Makes the frame begin where the judged packet does: `start` to `end` of the buffer whose first `ahead` bytes lie before
 /// the frame. It lies there already unless the packet leaves by a link with other tags than the first port's.
+#[inline(always)]
 fn settle(frame: &mut Frame, ahead: usize, start: usize, end: usize) {
     let len = end - start;
     if start != ahead

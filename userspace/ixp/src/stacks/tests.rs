@@ -10,6 +10,7 @@ use abi::shm::{
     ring::{Consumer, Producer},
 };
 use multistack::{
+    channel::counter_of,
     neighbour::{Facts, Link, LinkNo, Local, Neighbour, Network, Route, Upkeep, Via},
     policy::{Credentials, Kernel},
     prefix::Prefix,
@@ -422,4 +423,30 @@ fn a_drop_has_the_same_name_for_the_application_and_the_engine() {
         let named = super::originate::dropped(reason).map(|counter| counter.desc().name);
         assert_eq!(named, drops.then(|| reason.name()));
     }
+}
+
+#[test]
+fn full_loops_write_the_books_now_and_then_and_any_other_at_once() {
+    let mut rig = Rig::new();
+    let mut app = rig.app(&[5000]);
+    let frame = Packet::to(5000).frame();
+    let meta = rig.host.meta(&frame);
+    let shown = |app: &App| counter_of(&app.down, &app.down_at, ChannelCounter::RxDelivered);
+    let full = |rig: &mut Rig, app: &mut App| {
+        (0..FULL).for_each(|_| rig.far.inject(&frame, Some(&meta)).expect("room"));
+        assert_eq!(rig.turn()["delivered"], FULL as u64);
+        assert_eq!(app.receive().len(), FULL);
+    };
+    full(&mut rig, &mut app);
+    assert_eq!(shown(&app), 0, "there is no time");
+    rig.turn();
+    assert_eq!(shown(&app), FULL as u64, "nothing came");
+    (1..ENTER_EVERY).for_each(|_| full(&mut rig, &mut app));
+    assert_eq!(shown(&app), FULL as u64);
+    full(&mut rig, &mut app);
+    let all = FULL as u64 * u64::from(1 + ENTER_EVERY);
+    assert_eq!(shown(&app), all, "it is time");
+    full(&mut rig, &mut app);
+    drop(rig);
+    assert_eq!(shown(&app), all + FULL as u64, "the engine stopped");
 }

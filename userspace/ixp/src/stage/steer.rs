@@ -253,14 +253,10 @@ fn ipv4_header_is_intact(frame: &[u8], at: usize) -> bool {
 fn header_is_intact(header: &[u8; 20], frame: &[u8], at: usize) -> bool {
     match header[0] & 0x0f {
         5 => {
-            // Whether a sum is all ones depends neither on the byte order of its words nor on their width (RFC 1071,
-            // section 2 B and C).
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, rest @ ..] = *header;
-            let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-            let (sum, carry) = first.overflowing_add(u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
-            let (sum, more) = sum.overflowing_add(u64::from(u32::from_ne_bytes(rest)) + u64::from(carry));
-            let sum = folded(folded(sum, 32) + u64::from(more), 16);
-            folded(folded(sum, 16), 16) == 0xffff
+            // Whether a sum is all ones does not depend on the byte order of its words (RFC 1071, section 2 B).
+            let (words, _) = header.as_chunks::<4>();
+            let sum = words.iter().fold(0, |sum, &word| sum + u64::from(u32::from_ne_bytes(word)));
+            folded(folded(folded(sum, 32), 16), 16) == 0xffff
         }
         words => with_options_is_intact(frame, at, usize::from(words) * 4),
     }

@@ -11,6 +11,7 @@ mod rng;
 mod scale;
 mod slow;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -21,7 +22,7 @@ use abi::shm::desc::{Form, TxDesc as Desc};
 use abi::shm::layout::{Shape, SlotSize, Slots};
 use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice};
 use multistack::books::Book;
-use multistack::egress::{Admitted, ROOM, Sender, Verdict, World, admit, check};
+use multistack::egress::{Admitted, Flows, ROOM, Sender, Verdict, World, admit, check};
 use multistack::mirror::Owned;
 use multistack::neighbour::{Facts, Link, LinkNo, Local, Neighbour, Network, NextHop, Route, Upkeep, Via};
 use multistack::policy::{Credentials, Kernel};
@@ -87,6 +88,8 @@ struct Host {
     registry: Registry,
     facts: Facts,
     network: Network,
+    /// A worker's memory of the flows that the applications sent.
+    flows: RefCell<Flows>,
     owners: BTreeMap<(IpAddr, u16, u8), Option<Owned>>,
     apps: [SessionId; 2],
 }
@@ -143,7 +146,7 @@ impl Host {
         let echo = Registration { tuple, builtin: Builtin::Echo, on_crash: OnCrash::Drop };
         registry.add(echo).unwrap().carry_out(done).unwrap();
         owners.extend(addresses.iter().map(|&addr| ((addr, ECHO, 17), None)));
-        Self { registry, facts, network, owners, apps }
+        Self { registry, facts, network, flows: RefCell::default(), owners, apps }
     }
 
     fn sender(&self) -> Sender {
@@ -160,13 +163,24 @@ impl Host {
         let mut buffer = vec![0xee; admitted.room()];
         buffer.extend_from_slice(bytes);
         let world = World { mirror: self.registry.mirror(), network: &self.network };
+        let (mut again, mut once_more) = (buffer.clone(), buffer.clone());
         let verdict = check(&mut buffer, admitted.form, sender, world);
-        let frame = match &verdict {
-            Verdict::Send(sent) => buffer[sent.start..sent.end].to_vec(),
-            Verdict::Hairpin(hairpin) => buffer[hairpin.start..hairpin.end].to_vec(),
-            Verdict::Drop(_) => Vec::new(),
-        };
+        let frame = frame(&verdict, &buffer);
+        // A worker that may know the flow, and one that does if it can be known, say and write the same.
+        for buffer in [&mut again, &mut once_more] {
+            let remembered = self.flows.borrow_mut().check(1, buffer, admitted.form, sender, world);
+            assert_eq!((&remembered, self::frame(&remembered, buffer)), (&verdict, frame.clone()));
+        }
         (verdict, frame)
+    }
+}
+
+/// The frame that leaves, or crosses.
+fn frame(verdict: &Verdict, buffer: &[u8]) -> Vec<u8> {
+    match verdict {
+        Verdict::Send(sent) => buffer[sent.start..sent.end].to_vec(),
+        Verdict::Hairpin(hairpin) => buffer[hairpin.start..hairpin.end].to_vec(),
+        Verdict::Drop(_) => Vec::new(),
     }
 }
 
