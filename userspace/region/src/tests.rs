@@ -139,7 +139,7 @@ fn what_comes_without_its_seals_is_not_mapped() {
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).expect("seals");
         fd
     };
-    for seals in [SealFlag::empty(), all, all - SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_FUTURE_WRITE] {
+    for seals in [SealFlag::empty(), all, (all - SealFlag::F_SEAL_SHRINK) | SealFlag::F_SEAL_FUTURE_WRITE] {
         let error = Region::down(&sealed(seals)).expect_err("anybody may write it");
         assert!(matches!(error, RegionError::Seals { .. }), "{error}");
     }
