@@ -229,7 +229,7 @@ fn every_example_is_legal() {
         }
     }
     seen.sort_unstable();
-    assert_eq!(seen, ["echo", "metrics", "octroid", "pipeline", "stacks", "two-queues"]);
+    assert_eq!(seen, ["echo", "metrics", "octroid", "pipeline", "shared-address", "stacks", "two-queues"]);
 }
 
 #[test]
