@@ -186,7 +186,9 @@ fn f13_who_may_not_connect_says_nothing_that_anybody_reads() -> Result<()> {
     let said = String::from_utf8_lossy(&denied.stderr).into_owned();
     ensure!(!denied.status.success() && said.contains("may not be opened by this user"), "{said}");
     ensure!(ask(&Wrapper::default())?.status.success());
-    ensure!(Footprint::of(served.daemon.pid())?.descriptors == before.descriptors);
+    lab::until("nothing of theirs stays open", || {
+        Ok(Footprint::of(served.daemon.pid())?.descriptors == before.descriptors)
+    })?;
     served.daemon.status()?;
     served.finish()
 }

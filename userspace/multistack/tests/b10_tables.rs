@@ -195,7 +195,7 @@ fn want(proto: Proto, addr: Ipv4Addr, port: u16) -> Want {
         addr: Address::Is(addr.into()),
         port,
         reserve: Reserve::Daemon,
-        on_crash: OnCrash::Drop.into(),
+        on_crash: OnCrash::Drop,
         icmp: IcmpErrors::Kept,
     }
 }
