@@ -7,13 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 use super::{
     daemon::{Home, Wrapper},
+    process,
     veth::{End, Pair},
 };
 
@@ -139,17 +136,25 @@ impl App {
     /// # Errors
     /// It was gone already.
     pub fn crash(mut self) -> Result<()> {
-        self.signal(Signal::SIGKILL)?;
+        self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Sends a signal.
+    /// Stops it where it is, and waits until it has stopped.
     ///
     /// # Errors
     /// It is gone.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
+    pub fn stop(&self) -> Result<()> {
+        process::stop(self.pid())
+    }
+
+    /// Lets it go on after [`App::stop`].
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn go_on(&self) -> Result<()> {
+        process::go_on(self.pid())
     }
 
     fn held(&mut self, line: &str) -> Result<Result<Held, Refused>> {

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::process;
+
 /// Runs `line` and returns its standard output.
 ///
 /// # Errors
@@ -24,7 +26,7 @@ pub fn run(line: &str) -> Result<String> {
 pub fn output(line: &str) -> Result<Output> {
     let mut words = line.split_ascii_whitespace();
     let program = words.next().context("an empty command line")?;
-    Command::new(program).args(words).output().with_context(|| format!("cannot run `{program}`"))
+    process::output(Command::new(program).args(words)).with_context(|| format!("cannot run `{program}`"))
 }
 
 #[cfg(test)]

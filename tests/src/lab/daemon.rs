@@ -24,7 +24,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{config::Config, device::Device, leak::Objects, pins::Pins, program, until, veth::End};
+use super::{config::Config, device::Device, leak::Objects, pins::Pins, process, program, until, veth::End};
 
 /// How long an answer of the daemon may take: longer than any pause of the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -241,7 +241,7 @@ impl Home {
     /// # Errors
     /// It fails; the error has what it said.
     pub fn octroi(&self, words: &[&str]) -> Result<String> {
-        let output = self.command(&Wrapper::default(), "octroi", words)?.output()?;
+        let output = process::output(&mut self.command(&Wrapper::default(), "octroi", words)?)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "octroi {}: {}: {said}", words.join(" "), output.status);
         String::from_utf8(output.stdout).context("octroi prints text")
@@ -277,7 +277,7 @@ impl Home {
         )?;
         let log = fs::File::options().create(true).append(true).open(self.log_file())?;
         command.stdout(Stdio::piped()).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let child = process::spawn(&mut command).with_context(|| format!("cannot start {command:?}"))?;
         let mut process = Process(child);
         // It says that it serves, or closes the pipe by ending.
         let mut said = String::new();

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::veth::End;
+use super::{process, veth::End};
 
 /// What a program printed.
 #[derive(Clone, Debug)]
@@ -77,7 +77,8 @@ pub fn dig(end: &End, words: &[&str]) -> Result<String> {
 /// It cannot be run.
 pub fn sha256(bytes: &[u8]) -> Result<String> {
     let mut command = Command::new("sha256sum");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("sha256sum")?;
+    let mut child =
+        process::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped())).context("sha256sum")?;
     // It prints when its input ends, so this cannot block it.
     child.stdin.take().context("no pipe")?.write_all(bytes)?;
     let said = String::from_utf8(child.wait_with_output()?.stdout)?;

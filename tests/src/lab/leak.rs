@@ -78,7 +78,7 @@ impl Objects {
     }
 }
 
-/// What a process has: the figures that must be the same after as before.
+/// What a process has: the figures that must be no greater after than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
     /// Open descriptors.
@@ -108,13 +108,14 @@ impl Footprint {
         })
     }
 
-    /// Fails unless `later` has the same descriptors and threads, and at most `rss_kib` more memory.
+    /// Fails unless `later` has no more descriptors or threads, and at most `rss_kib` more memory. Fewer are no leak: what
+    /// was noted first may have had a descriptor that was about to be closed.
     ///
     /// # Errors
-    /// It has more, or fewer.
-    pub fn same_as(&self, later: &Self, rss_kib: u64) -> Result<()> {
-        ensure!(self.descriptors == later.descriptors, "descriptors: {self:?}, then {later:?}");
-        ensure!(self.threads == later.threads, "threads: {self:?}, then {later:?}");
+    /// It has more.
+    pub fn covers(&self, later: &Self, rss_kib: u64) -> Result<()> {
+        ensure!(later.descriptors <= self.descriptors, "descriptors: {self:?}, then {later:?}");
+        ensure!(later.threads <= self.threads, "threads: {self:?}, then {later:?}");
         ensure!(
             later.rss_kib <= self.rss_kib + rss_kib,
             "more than {rss_kib} KiB grown: {self:?}, then {later:?}"

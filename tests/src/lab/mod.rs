@@ -15,6 +15,7 @@
 //!               user        whose programs have no privilege
 //!               service     programs that say when they are ready
 //!               known       programs that everybody knows: curl, dig
+//!               process     started, while others close what they hold
 //! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
 //!               pins        none is left                 device   as it was found
 //! ```
@@ -40,6 +41,7 @@ pub mod netns;
 pub mod os;
 pub mod ping;
 pub mod pins;
+pub mod process;
 pub mod program;
 pub mod protection;
 pub mod served;

@@ -180,6 +180,7 @@ fn parse_kernel(release: &str) -> Option<Kernel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::process;
 
     #[test]
     fn kernel_releases_compare_by_number() {
@@ -194,7 +195,7 @@ mod tests {
         let mut command = std::process::Command::new("setpriv");
         command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(std::env::current_exe()?);
         command.args(["--exact", "lab::veth::tests::lab_a_pair_is_silent_and_has_its_queues_at_both_ends"]);
-        Ok(command.env("OCTROI_SKIPS", skips).env("OCTROI_CAPS", in_ci).output()?)
+        Ok(process::output(command.env("OCTROI_SKIPS", skips).env("OCTROI_CAPS", in_ci))?)
     }
 
     #[test]

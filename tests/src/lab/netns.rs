@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
 
-use super::{command, name};
+use super::{command, name, process};
 
 /// Where iproute2 keeps named namespaces, and where octroid's `--netns` looks.
 pub const DIRECTORY: &str = "/run/netns";
@@ -82,7 +82,7 @@ impl Netns {
     /// # Errors
     /// The namespace cannot be entered, or the program does not start.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        self.enter(|| command.spawn())?
+        self.enter(|| process::spawn(command))?
             .with_context(|| format!("cannot start {:?} in namespace {}", command.get_program(), self.name))
     }
 

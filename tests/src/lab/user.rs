@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::program;
+use super::{process, program};
 
 /// What everybody may enter and execute.
 const EVERYBODY: u32 = 0o755;
@@ -46,7 +46,9 @@ impl User {
     pub fn command(&self, name: &str) -> Result<Command> {
         let copy = self.programs.path().join(name);
         if !copy.exists() {
-            fs::copy(program::find(name)?, &copy).with_context(|| format!("copying {name}"))?;
+            let program = program::find(name)?;
+            // A file that anybody has open for writing is not executed: ETXTBSY.
+            process::alone(|| fs::copy(program, &copy)).with_context(|| format!("copying {name}"))?;
             fs::set_permissions(&copy, Permissions::from_mode(EVERYBODY))?;
         }
         let mut command = Command::new("setpriv");

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use nix::sys::signal::Signal;
 use octroi_tests::lab::{
     self, Config, Flow, Listens, PairOptions, Reading, Served, Stamp, Tally, Tap, WINDOW, Wrapper,
     config::{ECHO, Layout, SINK},
+    process,
 };
 
 use crate::{
@@ -277,7 +277,7 @@ fn f20_who_captures_and_does_not_read_costs_nobody_a_packet() -> Result<()> {
     let load = served.load(ECHO, 4, 1400);
     let capturing = Capturing::start(served.daemon.home(), &["--at", "rx"])?;
     let before = served.drain()?;
-    capturing.signal(Signal::SIGSTOP)?;
+    process::stop(capturing.pid())?;
     let count = 5000;
     assert_eq!(load.echo(&tap, count)?, Tally::whole(count));
     let after = served.drain()?;
@@ -286,7 +286,7 @@ fn f20_who_captures_and_does_not_read_costs_nobody_a_packet() -> Result<()> {
     let mut expected = lab::echoed(count, load.bytes(0, count)?);
     expected.push(("capture_lost", lost));
     after.moved(&before, &expected)?;
-    capturing.signal(Signal::SIGCONT)?;
+    process::go_on(capturing.pid())?;
     let captured = capturing.interrupt()?;
     assert_eq!(captured.file.totals(), (lost, count - lost));
     assert_eq!(captured.summary()?["lost"], lost);

@@ -8,7 +8,7 @@ use client::control::{
     refusal::Code,
 };
 use octroi_tests::lab::{
-    self, App, Config, PairOptions, Reading, Served, Tally, Tap, Wrapper, command, config::ECHO,
+    self, App, Config, PairOptions, Reading, Served, Tally, Tap, Wrapper, command, config::ECHO, process,
 };
 
 use crate::{
@@ -126,7 +126,7 @@ fn capture_ends_after_its_time_and_at_a_closed_pipe() -> Result<()> {
     let words = ["capture", "--at", "rx", "--json", "-w", "-"];
     let mut command = served.daemon.home().command(&Wrapper::default(), "octroi", &words)?;
     let piped = std::process::Stdio::piped;
-    let mut child = command.stdout(piped()).stderr(piped()).spawn()?;
+    let mut child = process::spawn(command.stdout(piped()).stderr(piped()))?;
     let mut stdout = child.stdout.take().context("no pipe")?;
     std::io::Read::read_exact(&mut stdout, &mut [0; 8])?;
     drop(stdout);
@@ -167,7 +167,7 @@ fn f10_a_full_disk_ends_the_capture_and_nothing_else() -> Result<()> {
     let path = file.to_str().context("a path that is text")?;
     let words = ["capture", "--at", "rx", "-w", path];
     let mut command = served.daemon.home().command(&Wrapper::default(), "octroi", &words)?;
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn()?;
+    let mut child = process::spawn(command.stderr(std::process::Stdio::piped()))?;
     lab::until("it captures", || Ok(fs::metadata(&file).is_ok_and(|meta| meta.len() != 0)))?;
     let tap = Tap::open(&served.pair.peer)?;
     let load = served.load(ECHO, 4, 1000);

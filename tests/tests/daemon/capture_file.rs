@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use octroi_tests::lab::{self, Home, Wrapper};
+use octroi_tests::lab::{self, Home, Wrapper, process};
 use pcap_parser::{Block, OptionCode, PcapNGOption, parse_block_le};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -85,7 +85,7 @@ impl Capturing {
         let path = file.to_str().context("a path that is text")?;
         let mut command = home.command(wrapper, "octroi", &["capture", "--json", "-w", path])?;
         command.args(words).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut capturing = Self { child: command.spawn()?, file, _directory: directory };
+        let mut capturing = Self { child: process::spawn(&mut command)?, file, _directory: directory };
         capturing.wait_until_it_captures()?;
         Ok(capturing)
     }
@@ -100,14 +100,14 @@ impl Capturing {
         if ended { bail!("it ended: {}", said(child)?) } else { Ok(()) }
     }
 
-    /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as Ctrl-C does, and reads its file.
     pub(crate) fn interrupt(self) -> Result<Captured> {
-        self.signal(Signal::SIGINT)?;
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT)?;
         self.ended()
     }
 
@@ -144,7 +144,7 @@ pub(crate) fn said(child: &mut Child) -> Result<String> {
 
 /// Runs `octroi capture` into its standard output until it ends by itself, and returns the file and what it said.
 pub(crate) fn piped(mut command: Command, during: impl FnOnce() -> Result<()>) -> Result<(Vec<u8>, String)> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child = process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let mut stdout = child.stdout.take().context("no pipe")?;
     let mut bytes = vec![0; 8];
     // The section header: from here on it captures.

@@ -17,7 +17,7 @@ use client::{
 use nix::sys::socket::{MsgFlags, recv};
 use octroi_tests::{
     corpus::rng::Rng,
-    lab::{self, Footprint, Served, Victim, Wrapper, hostile},
+    lab::{self, Footprint, Served, Victim, Wrapper, hostile, process},
     scale::{self, Seed},
 };
 
@@ -76,9 +76,9 @@ fn said(rng: &mut Rng, requests: u64) -> Result<()> {
         })?;
     }
     lab::until("all that came along is closed", || {
-        Ok(Footprint::of(served.daemon.pid())?.descriptors == before.descriptors)
+        Ok(Footprint::of(served.daemon.pid())?.descriptors <= before.descriptors)
     })?;
-    before.same_as(&Footprint::of(served.daemon.pid())?, GROWTH_KIB)?;
+    before.covers(&Footprint::of(served.daemon.pid())?, GROWTH_KIB)?;
     victim.unharmed(&served.drain()?)?;
     drop(victim);
     served.finish()
@@ -106,8 +106,9 @@ fn connection(served: &Served, rng: &mut Rng, templates: &[Vec<u8>], null: &std:
         let fds = vec![null.as_fd(); if rng.once_in(4) { rng.below(passing::MAX_FDS + 1) } else { 0 }];
         passing::send(connection.as_fd(), &said, &fds, MsgFlags::empty()).context("sending")?;
         let mut answer = [0; MAX_DATAGRAM + 1];
-        let len = recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())
-            .with_context(|| format!("no answer to {}", String::from_utf8_lossy(&said)))?;
+        let len =
+            process::again(|| Ok(recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())?))
+                .with_context(|| format!("no answer to {}", String::from_utf8_lossy(&said)))?;
         let answer: serde_json::Value = serde_json::from_slice(&answer[..len])
             .with_context(|| format!("{len} bytes that are no answer"))?;
         ensure!(answer.get("ok").is_some() != answer.get("err").is_some(), "{answer}");
@@ -161,7 +162,8 @@ fn f13_json_ten_thousand_deep_is_refused_like_any_nonsense() -> Result<()> {
     for text in ["[".repeat(10_000), "[".repeat(10_000) + &"]".repeat(10_000)] {
         let mut answer = [0; MAX_DATAGRAM + 1];
         passing::send(connection.as_fd(), text.as_bytes(), &[], MsgFlags::empty())?;
-        let len = recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        let len =
+            process::again(|| Ok(recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())?))?;
         let answer: serde_json::Value = serde_json::from_slice(&answer[..len])?;
         ensure!(["EPROTO", "EINVAL"].iter().any(|code| answer["err"]["code"] == *code), "{answer}");
     }
@@ -181,7 +183,9 @@ fn f13_who_may_not_connect_says_nothing_that_anybody_reads() -> Result<()> {
     // The way to the socket is open, as on any host; the socket itself is as the daemon made it.
     std::fs::set_permissions(home.run(), PermissionsExt::from_mode(0o755))?;
     let before = Footprint::of(served.daemon.pid())?;
-    let ask = |wrapper: &Wrapper| home.command(wrapper, "octroi", &["status"])?.output().context("octroi");
+    let ask = |wrapper: &Wrapper| {
+        process::output(&mut home.command(wrapper, "octroi", &["status"])?).context("octroi")
+    };
     let denied = ask(&as_user(54_322))?;
     let said = String::from_utf8_lossy(&denied.stderr).into_owned();
     ensure!(!denied.status.success() && said.contains("may not be opened by this user"), "{said}");

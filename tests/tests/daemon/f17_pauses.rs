@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
 use octroi_tests::lab::{
     self, Config, End, PairOptions, Reading, Served, Tap,
     config::{ECHO, SINK},
+    process,
 };
 
 use crate::NEEDS;
@@ -31,7 +31,7 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
     // Four times what the rings hold. Whoever sends does not notice.
     let sent = 4 * u64::from(Config::default().rings);
     let stopped = Instant::now();
-    served.daemon.signal(Signal::SIGSTOP)?;
+    process::stop(served.daemon.pid())?;
     // No faster than the driver takes them: what a veth has no room for, no XDP program ever sees.
     let end = &served.pair.served;
     let first = xdp_packets(end)?;
@@ -43,7 +43,7 @@ fn f17_a_stopped_daemon_loses_what_its_rings_could_not_hold_and_goes_on() -> Res
         Ok(())
     });
     let waited = lab::until("a long pause is over", || Ok(LONG <= stopped.elapsed()));
-    served.daemon.signal(Signal::SIGCONT)?;
+    process::go_on(served.daemon.pid())?;
     sending.and(waited)?;
     lab::until("all of them are seen", || {
         Ok(Reading::of(&mut served.daemon)?.sum("xdp.rx") == before.sum("xdp.rx") + sent)

@@ -3,7 +3,7 @@ use std::{io::ErrorKind, net::UdpSocket, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use octroi_tests::{
-    lab::{self, App, Served, Victim, os},
+    lab::{self, App, Served, Victim, os, process},
     scale,
 };
 
@@ -64,11 +64,11 @@ fn change(app: &mut App, here: &UdpSocket) -> Result<()> {
     let mut buffer = [0; 16];
     let held = app.udp(PORT)?;
     here.send(b"whose?")?;
-    let len = here.recv(&mut buffer).context("the application did not answer")?;
+    let len = process::again(|| here.recv(&mut buffer)).context("the application did not answer")?;
     ensure!(&buffer[..len] == b"whose?");
     app.release(held.number)?;
     here.send(b"whose?")?;
-    let refused = here.recv(&mut buffer).map_err(|error| error.kind());
+    let refused = process::again(|| here.recv(&mut buffer)).map_err(|error| error.kind());
     ensure!(refused == Err(ErrorKind::ConnectionRefused), "{refused:?}");
     Ok(())
 }
@@ -96,7 +96,8 @@ fn f18_applications_come_and_go_and_other_flows_lose_nothing() -> Result<()> {
             // Whose process is gone frees its port a moment later.
             lab::until("the port is free", || Ok(app.register(&format!("udp any {PORT}"))?.is_ok()))?;
             here.send(b"whose?")?;
-            here.recv(&mut [0; 16]).with_context(|| format!("application {n} did not answer"))?;
+            process::again(|| here.recv(&mut [0; 16]))
+                .with_context(|| format!("application {n} did not answer"))?;
             if n % 2 == 0 {
                 app.crash()?;
             }

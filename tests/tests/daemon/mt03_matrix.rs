@@ -10,6 +10,7 @@ use std::{
     },
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -26,7 +27,7 @@ use nix::{
         setsockopt, socket, sockopt,
     },
 };
-use octroi_tests::lab::{self, Config, End, Hostile, Stamp, Tap, hostile};
+use octroi_tests::lab::{self, Config, End, Hostile, Stamp, Tap, hostile, process};
 
 use crate::{NEEDS, stacks::served};
 
@@ -118,13 +119,13 @@ fn mt03_no_socket_of_the_os_gets_a_held_port_whatever_its_flags() -> Result<()> 
             // the holder's packets all the same.
             tries.sort_by_key(|(at, _)| !at.meets(addr));
             for (at, flags) in tries {
-                let bound = os_socket(end, proto, at, flags)?.map(drop);
+                let bound = os_socket(end, proto, at, flags)?.map(process::close);
                 let expected = if at.meets(addr) { Err(Errno::EADDRINUSE) } else { Ok(()) };
                 ensure!(bound == expected, "{proto} {addr} is held, {at:?} with {flags:?}: {bound:?}");
             }
             holder.release(tuple)?;
             for at in At::all(end) {
-                let bound = os_socket(end, proto, at, (false, false))?.map(drop);
+                let bound = os_socket(end, proto, at, (false, false))?.map(process::close);
                 ensure!(bound == Ok(()), "{proto} {addr} is released, {at:?}: {bound:?}");
             }
         }
@@ -159,7 +160,7 @@ fn mt03_a_port_that_the_os_has_is_refused_whatever_its_flags() -> Result<()> {
                     }
                 }
             }
-            drop(os);
+            process::close(os);
         }
         // Nothing is left of all the attempts.
         let tuple = asker.control.call(&want(proto, LocalAddr::Any))?.tuple;
@@ -212,6 +213,7 @@ fn connection(served: &lab::Served) -> Result<(TcpStream, TcpStream)> {
     let listener = end.netns.enter(|| TcpListener::bind((end.v4, PORT)))??;
     let client = peer.netns.enter(|| TcpStream::connect((end.v4, PORT)))??;
     let (server, _) = listener.accept()?;
+    process::close(listener);
     Ok((client, server))
 }
 
@@ -248,10 +250,10 @@ fn mt03_a_port_in_time_wait_is_reported_as_such() -> Result<()> {
     let served = served(&Config::default())?;
     let (client, server) = connection(&served)?;
     // Who closes first is left waiting.
-    drop(server);
+    process::close(server);
     let mut rest = Vec::new();
     (&client).read_to_end(&mut rest)?;
-    drop(client);
+    process::close(client);
     let mut asker = Hostile::open(served.daemon.home())?;
     let end = &served.pair.served;
     for addr in [LocalAddr::Any, LocalAddr::Ip(end.v4.into())] {
@@ -334,8 +336,10 @@ fn mt03_each_check_of_a_lent_socket_broken_once() -> Result<()> {
         asker.control.call_with(&lent, &[fd.as_fd()]).map(|(registered, _)| registered.tuple)
     };
     for (check, proto, addr, make) in &broken {
-        let (code, detail) =
-            why(lend(*proto, *addr, &make()?))?.with_context(|| format!("{check}: it is granted"))?;
+        let fd = make()?;
+        let outcome = lend(*proto, *addr, &fd);
+        process::close(fd);
+        let (code, detail) = why(outcome)?.with_context(|| format!("{check}: it is granted"))?;
         ensure!(code == "EINVAL" && detail.contains(check), "{check}: {code} {detail}");
     }
     // The same sockets, unbroken.
@@ -362,8 +366,9 @@ fn mt03_packets_throughout_go_to_who_has_the_port_and_to_nobody_after_a_release(
             while !done.load(Ordering::Relaxed) {
                 tap.send(&load.frame(sent.load(Ordering::Relaxed))?)?;
                 sent.fetch_add(1, Ordering::Release);
-                // Slow enough for one engine beside everything else, fast enough to fall into every gap.
-                thread::yield_now();
+                // The pace of a load: slow enough for a veth's ring of 256 though a core stands still for 20 ms, fast enough to
+                // fall into every gap.
+                thread::sleep(Duration::from_micros(50));
             }
             Ok(())
         });

@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use octroi_tests::lab::{self, App, Config, End, Tap};
+use octroi_tests::lab::{self, App, Config, End, Tap, process};
 
 use crate::{
     NEEDS,
@@ -18,8 +18,8 @@ const PORT: u16 = 5001;
 fn os_gets(end: &End, proto: &str, addr: IpAddr, port: u16) -> Result<bool> {
     let at = SocketAddr::new(addr, port);
     let bound = end.netns.enter(|| match proto {
-        "tcp" => TcpListener::bind(at).map(drop),
-        _ => UdpSocket::bind(at).map(drop),
+        "tcp" => TcpListener::bind(at).map(process::close),
+        _ => UdpSocket::bind(at).map(process::close),
     })?;
     match bound {
         Ok(()) => Ok(true),
@@ -81,7 +81,7 @@ fn mt03_a_port_of_the_os_is_refused_and_nothing_is_left_of_the_attempt() -> Resu
     // The placeholder of the other family was undone: both halves of `any` are free once the OS lets go.
     ensure!(os_gets(end, "udp", end.v4.into(), PORT)?);
     ensure!(tuples(&mut served.daemon)?.is_empty());
-    drop(os);
+    process::close(os);
     let mut granted = |tuple: &str| app.register(tuple);
     granted(&format!("udp any {PORT}"))?.map_err(|r| anyhow::anyhow!("{r:?}"))?;
     // Another session's, a builtin's address, an address of nobody here, and what nobody may have.

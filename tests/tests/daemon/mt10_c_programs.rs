@@ -13,7 +13,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use octroi_tests::lab::{self, Config, End, Offloads, Pair, PairOptions, Served, Wrapper, os, program};
+use octroi_tests::lab::{
+    self, Config, End, Offloads, Pair, PairOptions, Served, Wrapper, os, process, program,
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -81,7 +83,8 @@ impl Prefix {
 
 /// Runs a command to its end, and returns what it says.
 fn done(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    let output =
+        process::output(command).with_context(|| format!("cannot run {:?}", command.get_program()))?;
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     ensure!(output.status.success(), "{command:?}: {}{}", said(&output.stdout), said(&output.stderr));
     Ok(said(&output.stdout))
@@ -125,7 +128,8 @@ fn addresses(end: &End) -> [IpAddr; 2] {
 fn asks(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> Result<()> {
     let mut buffer = [0; 2000];
     socket.send_to(payload, to)?;
-    let (len, from) = socket.recv_from(&mut buffer).with_context(|| format!("{to} does not answer"))?;
+    let received = process::again(|| socket.recv_from(&mut buffer));
+    let (len, from) = received.with_context(|| format!("{to} does not answer"))?;
     ensure!(from == to, "{from} answers for {to}");
     ensure!(buffer[..len] == *payload, "{len} bytes for {}, or others", payload.len());
     Ok(())

@@ -13,7 +13,7 @@ use octroi_examples::http::object::{Kib, Objects};
 use octroi_tests::lab::{
     self, Config, Ping, Served, Service, Tap, User,
     known::{self, Fetched},
-    os,
+    os, process,
     user::is_powerless,
 };
 
@@ -208,7 +208,7 @@ fn malformed(served: &Served, addr: IpAddr) -> Result<()> {
         query.extend(tail);
         socket.send(&query)?;
         let mut answer = [0; 512];
-        let len = socket.recv(&mut answer)?;
+        let len = process::again(|| socket.recv(&mut answer))?;
         assert_eq!((&answer[..2], answer[3] & 15, len), (&b"\x12\x34"[..], 1, 12));
     }
     Ok(())
@@ -231,7 +231,7 @@ fn mt10_an_udp_client_gets_everything_back() -> Result<()> {
             let payload = vec![len as u8; len];
             socket.send(&payload)?;
             let mut back = [0; 2000];
-            let received = socket.recv(&mut back)?;
+            let received = process::again(|| socket.recv(&mut back))?;
             ensure!(back[..received] == payload, "{len} bytes came back as {received} others");
             count += 1;
         }
@@ -293,7 +293,7 @@ fn mt10_servers_and_their_connections_outlive_the_daemon() -> Result<()> {
         let mut said = Vec::new();
         while !said.ends_with(&whole) {
             let mut piece = [0; 4096];
-            let len = connection.read(&mut piece)?;
+            let len = process::again(|| connection.read(&mut piece))?;
             ensure!(0 < len, "the connection ended after {} bytes", said.len());
             said.extend(&piece[..len]);
         }
@@ -313,7 +313,7 @@ fn mt10_servers_and_their_connections_outlive_the_daemon() -> Result<()> {
     socket.connect((addr, ECHO))?;
     lab::until("the echo is back", || Ok(tuples(&mut served.daemon)?.len() == 2))?;
     socket.send(b"again")?;
-    assert_eq!(socket.recv(&mut [0; 16])?, 5);
+    assert_eq!(process::again(|| socket.recv(&mut [0; 16]))?, 5);
     drop((connection, http, echo));
     served.finish()
 }

@@ -8,7 +8,7 @@ use octroi_tests::lab::{
     echoed,
     frame::{STAMP, V4_HEADERS},
     os::{self, Tcp},
-    sunk,
+    process, sunk,
 };
 
 use crate::NEEDS;
@@ -91,9 +91,9 @@ fn unclaimed_udp(served: &Served, count: usize) -> Result<()> {
     let mut buffer = [0; 64];
     for n in 0..count {
         here.send(&n.to_be_bytes())?;
-        let (len, from) = there.recv_from(&mut buffer)?;
+        let (len, from) = process::again(|| there.recv_from(&mut buffer))?;
         there.send_to(&buffer[..len], from)?;
-        let len = here.recv(&mut buffer)?;
+        let len = process::again(|| here.recv(&mut buffer))?;
         ensure!(buffer[..len] == n.to_be_bytes(), "datagram {n} came back changed");
     }
     Ok(())
@@ -139,7 +139,8 @@ fn exchange(socket: &UdpSocket, count: u32) -> Result<()> {
     let mut buffer = [0; 64];
     for n in 0..count {
         socket.send(&n.to_be_bytes())?;
-        let len = socket.recv(&mut buffer).with_context(|| format!("no answer to datagram {n}"))?;
+        let received = process::again(|| socket.recv(&mut buffer));
+        let len = received.with_context(|| format!("no answer to datagram {n}"))?;
         ensure!(buffer[..len] == n.to_be_bytes(), "datagram {n} came back changed");
     }
     Ok(())

@@ -4,7 +4,7 @@ use client::control::request::{OnCrash, TargetAdd, TargetKind};
 use octroi_tests::lab::{
     self, Config, Daemon, Objects, Pair, PairOptions, Served, Tap,
     config::{ECHO, udp},
-    os,
+    os, process,
 };
 
 use crate::NEEDS;
@@ -59,7 +59,7 @@ fn road_claimed_packets_follow_their_policy_while_no_daemon_runs() -> Result<()>
     }
     let mut buffer = [0; 128];
     for _ in 0..ORPHANS {
-        os_socket.recv(&mut buffer)?;
+        process::again(|| os_socket.recv(&mut buffer))?;
     }
     let mut served = Served { daemon: home.start(&pair.served)?, pair };
     let after = served.drain()?;
