@@ -26,6 +26,7 @@ mod f15_foreign;
 mod f16_down;
 mod f17_pauses;
 mod f18_churn;
+mod f20_slow_readers;
 mod hostile_rings;
 mod hostile_sessions;
 mod mt03_matrix;

@@ -1,12 +1,15 @@
 //! The Prometheus endpoint: HTTP on a unix socket or on this host's loopback, in threads of its own.
 //!
-//! A scraper can be as slow as it likes: it holds a thread here and nothing else. The daemon makes the page when it is
-//! asked, hands it over whole, and forgets about it.
+//! A scraper can be as slow as it likes: it holds a thread here for [`PATIENCE`] and nothing else. The daemon makes the page
+//! when it is asked, hands it over whole, and forgets about it. One request is answered on each connection, and then it is
+//! closed: whoever asks again before it has read would be waited for, and all others behind it.
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::net::UnixListener,
+        unix::net::{UnixListener, UnixStream},
     },
     path::PathBuf,
     sync::{
@@ -14,11 +17,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
 
 use super::prometheus::CONTENT_TYPE;
 use crate::{config::file::Listen, confine, control::listener::restrict};
@@ -26,20 +31,36 @@ use crate::{config::file::Listen, confine, control::listener::restrict};
 /// Scrapers that may be slow at the same time; one more is told to come back.
 const MAX_SCRAPERS: usize = 8;
 
-/// How long a scrape waits for the daemon.
+/// How long a scrape may take, from the first byte of the request to the last of the page.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest request that is read.
+const MAX_REQUEST: usize = 8192;
 
 /// The endpoint; it closes with this value.
 pub struct Endpoint {
-    server: Arc<Server>,
     scrapes: Receiver<Scrape>,
     bell: Arc<EventFd>,
+    /// Tells the thread that accepts to end.
+    end: Arc<EventFd>,
     socket: Option<PathBuf>,
 }
 
 /// Somebody who waits for a page.
 #[derive(Debug)]
 pub struct Scrape(SyncSender<String>);
+
+/// Where scrapers come from.
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// A scraper.
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
 
 impl Scrape {
     /// Hands the page over. Who gave up waiting is not told.
@@ -54,23 +75,23 @@ impl Endpoint {
     /// # Errors
     /// The address is taken, or cannot be had.
     pub fn open(listen: &Listen) -> io::Result<Self> {
-        let (listener, socket): (tiny_http::Listener, _) = match listen {
-            Listen::Tcp(addr) => (std::net::TcpListener::bind(addr)?.into(), None),
+        let (listener, socket) = match listen {
+            Listen::Tcp(addr) => (Listener::Tcp(TcpListener::bind(addr)?), None),
             Listen::Unix(path) => {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
                 restrict(path)?;
-                (listener.into(), Some(path.clone()))
+                (Listener::Unix(listener), Some(path.clone()))
             }
         };
-        let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let server = Arc::new(server);
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(Arc::new);
+        let (bell, end) = (event()?, event()?);
         let (sender, scrapes) = channel();
-        let (serve, ring) = (Arc::clone(&server), Arc::clone(&bell));
+        let desk = Desk { daemon: sender, bell: Arc::clone(&bell), scrapers: Arc::default() };
+        let ended = Arc::clone(&end);
         let thread = std::thread::Builder::new().name("octroi-metrics".to_owned());
-        thread.spawn(move || answer_all(&serve, &sender, &ring))?;
-        Ok(Self { server, scrapes, bell, socket })
+        thread.spawn(move || accept_all(&listener, &ended, &desk))?;
+        Ok(Self { scrapes, bell, end, socket })
     }
 
     /// Who asked since the last call.
@@ -88,78 +109,196 @@ impl AsFd for Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // Its thread is not waited for: it may be writing to somebody who does not read.
-        self.server.unblock();
+        // Its threads are not waited for: one may be writing to somebody who does not read.
+        let _ = self.end.write(1);
         if let Some(path) = &self.socket {
             let _ = fs::remove_file(path);
         }
     }
 }
 
+impl Listener {
+    fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Unix(listener) => Stream::Unix(listener.accept()?.0),
+            Self::Tcp(listener) => Stream::Tcp(listener.accept()?.0),
+        })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl Stream {
+    /// Lets the next call wait until then at most.
+    fn limit(&self, until: Instant) -> io::Result<()> {
+        let left = until.saturating_duration_since(Instant::now());
+        // Zero would mean "wait for ever".
+        let left = Some(left).filter(|left| !left.is_zero()).ok_or(io::ErrorKind::TimedOut)?;
+        match self {
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(left)).and(stream.set_write_timeout(Some(left)))
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(left)).and(stream.set_write_timeout(Some(left)))
+            }
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+        self.again(until, |stream| match stream {
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tcp(stream) => stream.read(buffer),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8], until: Instant) -> io::Result<usize> {
+        self.again(until, |stream| match stream {
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
+        })
+    }
+
+    /// A call that a signal interrupts is made again: the kernel resumes none that has a time limit (signal(7)).
+    fn again(
+        &mut self,
+        until: Instant,
+        mut call: impl FnMut(&mut Self) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            self.limit(until)?;
+            match call(self) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The target of a GET, once its head is whole; `None` if it is something else, or too long.
+    fn target(&mut self, until: Instant) -> io::Result<Option<String>> {
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            let mut part = [0; 1024];
+            let length = self.read(&mut part, until)?;
+            head.extend_from_slice(part.get(..length).unwrap_or_default());
+            if length == 0 || MAX_REQUEST < head.len() {
+                return Ok(None);
+            }
+        }
+        let head = String::from_utf8_lossy(&head);
+        let mut words = head.split(' ');
+        Ok(words.next().filter(|&method| method == "GET").and(words.next()).map(str::to_owned))
+    }
+
+    fn send(&mut self, text: &str, until: Instant) -> io::Result<()> {
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            let sent = self.write(left, until)?;
+            left = left.get(sent..).filter(|_| sent != 0).ok_or(io::ErrorKind::WriteZero)?;
+        }
+        Ok(())
+    }
+}
+
 /// A socket file that nobody listens on is left over from a crash.
 fn remove_stale(path: &PathBuf) -> io::Result<()> {
-    match std::os::unix::net::UnixStream::connect(path) {
+    match UnixStream::connect(path) {
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(_) => Ok(()),
     }
 }
 
-fn answer_all(server: &Server, daemon: &Sender<Scrape>, bell: &Arc<EventFd>) {
+/// What a scraper's thread needs.
+#[derive(Clone)]
+struct Desk {
+    daemon: Sender<Scrape>,
+    bell: Arc<EventFd>,
+    /// How many there are.
+    scrapers: Arc<AtomicUsize>,
+}
+
+fn accept_all(listener: &Listener, end: &EventFd, desk: &Desk) {
     // Whoever speaks HTTP to these threads speaks to nobody who may do anything.
     if let Err(error) = confine::drop_capabilities() {
         tracing::warn!(%error, "the metrics endpoint keeps its capabilities");
     }
-    let scrapers = Arc::new(AtomicUsize::new(0));
-    // `unblock` ends the iteration.
-    for request in server.incoming_requests() {
-        if request.url().split('?').next() != Some("/metrics") {
-            respond(request, Err(404));
-        } else if MAX_SCRAPERS <= scrapers.load(Ordering::Relaxed) {
-            respond(request, Err(503));
-        } else {
-            let (daemon, bell, scrapers) = (daemon.clone(), Arc::clone(bell), Arc::clone(&scrapers));
-            scrapers.fetch_add(1, Ordering::Relaxed);
-            std::thread::spawn(move || {
-                respond(request, page(&daemon, &bell));
-                scrapers.fetch_sub(1, Ordering::Relaxed);
-            });
+    loop {
+        let mut fds =
+            [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        if fds[1].any().unwrap_or(true) {
+            return;
+        }
+        match listener.accept() {
+            Ok(mut stream) if MAX_SCRAPERS <= desk.scrapers.load(Ordering::Relaxed) => {
+                // It fits whatever a new connection has room for, so this waits for nobody.
+                let _ = stream.send(&refusal("503 Service Unavailable"), Instant::now() + PATIENCE);
+            }
+            Ok(stream) => {
+                desk.scrapers.fetch_add(1, Ordering::Relaxed);
+                let own = desk.clone();
+                let thread = std::thread::Builder::new().name("octroi-scrape".to_owned());
+                if thread.spawn(move || own.serve(stream)).is_err() {
+                    desk.scrapers.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            // Out of descriptors, most likely: others need the time to give some back.
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
 }
 
-fn respond(request: Request, page: Result<String, u16>) {
-    let sent = match page {
-        Ok(text) => {
-            let response = Response::from_string(text);
-            request.respond(match Header::from_bytes("Content-Type", CONTENT_TYPE) {
-                Ok(header) => response.with_header(header),
-                Err(()) => response,
-            })
-        }
-        Err(code) => request.respond(Response::empty(StatusCode(code))),
-    };
-    if let Err(error) = sent {
-        tracing::debug!(%error, "a scraper went away");
-    }
+fn refusal(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
-fn page(daemon: &Sender<Scrape>, bell: &EventFd) -> Result<String, u16> {
-    let (answer, page) = sync_channel(1);
-    daemon.send(Scrape(answer)).map_err(|_| 503_u16)?;
-    let _ = bell.write(1);
-    page.recv_timeout(PATIENCE).map_err(|_| 503)
+impl Desk {
+    /// Answers one scraper.
+    fn serve(self, mut stream: Stream) {
+        if let Err(error) = self.answer(&mut stream) {
+            tracing::debug!(%error, "a scraper went away");
+        }
+        self.scrapers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn answer(&self, stream: &mut Stream) -> io::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let target = stream.target(until)?;
+        let answer = match target.as_deref().and_then(|target| target.split('?').next()) {
+            None => refusal("400 Bad Request"),
+            Some("/metrics") => match self.page() {
+                Some(page) => {
+                    let length = page.len();
+                    format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\
+                         Connection: close\r\n\r\n{page}"
+                    )
+                }
+                None => refusal("503 Service Unavailable"),
+            },
+            Some(_) => refusal("404 Not Found"),
+        };
+        stream.send(&answer, until)
+    }
+
+    fn page(&self) -> Option<String> {
+        let (answer, page) = sync_channel(1);
+        self.daemon.send(Scrape(answer)).ok()?;
+        let _ = self.bell.write(1);
+        page.recv_timeout(PATIENCE).ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{Read, Write},
-        os::unix::net::UnixStream,
-        thread,
-    };
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::thread;
 
     use super::*;
 
@@ -199,6 +338,41 @@ mod tests {
         let endpoint = Endpoint::open(&Listen::Unix(path.clone())).unwrap();
         let second = Endpoint::open(&Listen::Unix(path.clone()));
         assert_eq!(second.err().map(|e| e.kind()), Some(io::ErrorKind::AddrInUse));
+        drop(endpoint);
+    }
+
+    #[test]
+    fn f20_whoever_does_not_read_or_does_not_finish_is_given_up_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.sock");
+        let endpoint = Endpoint::open(&Listen::Unix(path.clone())).unwrap();
+        // As many as may be slow: half a request, and requests without an end.
+        let slow: Vec<_> = (0..MAX_SCRAPERS)
+            .map(|n| {
+                let mut stream = UnixStream::connect(&path).unwrap();
+                let said = if n % 2 == 0 { "GET /metr" } else { "GET /metrics HTTP/1.1\r\nX: y\r\n" };
+                stream.write_all(said.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        let mut more = UnixStream::connect(&path).unwrap();
+        let mut answer = String::new();
+        more.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        drop(slow);
+        for said in ["POST /metrics HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(2 * MAX_REQUEST)] {
+            let answer = loop {
+                let mut stream = UnixStream::connect(&path).unwrap();
+                let _ = stream.write_all(said.as_bytes());
+                let mut answer = String::new();
+                let _ = stream.read_to_string(&mut answer);
+                // Those that were slow are found to be gone one after the other.
+                if !answer.starts_with("HTTP/1.1 503 ") {
+                    break answer;
+                }
+            };
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        }
         drop(endpoint);
     }
 }
