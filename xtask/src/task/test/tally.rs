@@ -1,26 +1,40 @@
-//! Counting what cargo and its test programs print: passed, failed, and which tests took longest.
+//! Counting what cargo and its test programs print: passed, failed and why, and which tests took longest.
 //!
 //! It reads lines and keeps numbers; it never decides whether a run was good, which is the exit status's business.
 
 /// How many slow tests are shown.
 const SLOWEST: usize = 10;
+/// Lines of what a failed test said that are shown again at the end.
+const REASON: usize = 8;
 
 /// What has been read so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) passed: usize,
     pub(super) failed: usize,
-    /// Test program and test, of those that failed.
-    pub(super) failures: Vec<String>,
+    /// Those that failed.
+    pub(super) failures: Vec<Failure>,
     programs: usize,
     program: String,
     seconds: Vec<(f64, String)>,
+    /// The failure whose words are being read.
+    reading: Option<usize>,
+}
+
+/// A test that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Test program and test.
+    pub(super) test: String,
+    /// Why: the first lines of its error or panic.
+    pub(super) why: Vec<String>,
 }
 
 impl Tally {
     /// Reads one line of the merged output.
     pub(super) fn read(&mut self, line: &str) {
         let line = line.trim();
+        self.read_reason(line);
         if let Some(program) = line.strip_prefix("Running ").or_else(|| line.strip_prefix("Doc-tests ")) {
             // "unittests src/lib.rs (target/debug/deps/abi-0123456789abcdef)" or "abi"
             self.program = program_name(program).to_owned();
@@ -33,11 +47,34 @@ impl Tally {
         {
             let test = format!("{}: {name}", self.program);
             if outcome.starts_with("FAILED") {
-                self.failures.push(test.clone());
+                self.failures.push(Failure { test: test.clone(), why: Vec::new() });
             }
             if let Some(seconds) = seconds(outcome) {
                 self.seconds.push((seconds, test));
             }
+        }
+    }
+
+    /// What libtest prints of failed tests when all have run: `---- name stdout ----`, then what each said, which may
+    /// begin with a log.
+    fn read_reason(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            let test = format!("{}: {name}", self.program);
+            self.reading = self.failures.iter().position(|failure| failure.test == test);
+            return;
+        }
+        let Some(why) = self.reading.and_then(|at| self.failures.get_mut(at)).map(|f| &mut f.why) else {
+            return;
+        };
+        let begins = line.starts_with("Error: ") || line.contains("' panicked at ");
+        let ends = ["Stack backtrace:", "stack backtrace:", "note: ", "failures:"];
+        if why.is_empty() && !begins || line.is_empty() {
+            return;
+        }
+        if ends.iter().any(|end| line.starts_with(end)) || why.len() == REASON {
+            self.reading = None;
+        } else {
+            why.push(line.to_owned());
         }
     }
 
@@ -82,6 +119,11 @@ mod tests {
         test lab::name::unique ... ok <0.002s>\n\
         test b04_cut ... FAILED <1.500s>\n\
         test slow ... ok <2.250s>\n\
+        \nfailures:\n\n---- b04_cut stdout ----\n\
+        octroid's log:\nINFO it serves\n\n\
+        Error: 3 frames are missing\n\nCaused by:\n    0: the port is gone\n\n\
+        Stack backtrace:\n   0: somewhere\n\
+        failures:\n    b04_cut\n\n\
         test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 3.75s\n\
            Doc-tests abi\n\
         test userspace/abi/src/lib.rs - (line 3) ... ok\n\
@@ -92,7 +134,9 @@ mod tests {
         let mut tally = Tally::default();
         OUTPUT.lines().for_each(|line| tally.read(line));
         assert_eq!((tally.passed, tally.failed, tally.programs()), (3, 1, 2));
-        assert_eq!(tally.failures, ["octroi_tests: b04_cut"]);
+        let why =
+            ["Error: 3 frames are missing", "Caused by:", "0: the port is gone"].map(str::to_owned).to_vec();
+        assert_eq!(tally.failures, [Failure { test: "octroi_tests: b04_cut".to_owned(), why }]);
         let slowest: Vec<_> = tally.slowest().into_iter().map(|(_, name)| name.as_str()).collect();
         assert_eq!(
             slowest,
