@@ -285,7 +285,7 @@ impl<P: Port> RunToCompletion<P> {
     fn originate<T: Tap>(&mut self, now: Nanos, received: usize, tap: &mut T) -> usize {
         let Self { sockets, program, tables, panel, .. } = self;
         let Some(stacks) = program.stacks() else { return 0 };
-        stacks.publish();
+        stacks.show(received);
         let Some(home) = sockets.first().map(|socket| socket.inbox.rx.id()) else {
             stacks.count(received);
             return 0;
@@ -301,8 +301,10 @@ impl<P: Port> RunToCompletion<P> {
             now: now.since(Nanos::default()),
         };
         let turn = stacks.turn(&mut source);
-        stacks.publish();
         let packets = turn.packets as usize;
+        if packets != 0 {
+            stacks.show(received);
+        }
         stacks.count(received + packets);
         packets
     }

@@ -45,6 +45,8 @@ pub(crate) use originate::{Copied, Source, Wires};
 const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
+/// Such loops after which applications are shown at the latest what is theirs: a sixteenth of a millisecond or so.
+const SHOW_EVERY: u32 = 4;
 /// Such loops, of which one writes the books.
 const ENTER_EVERY: u32 = 16;
 /// Bells that one look takes in; the others stay rung.
@@ -119,6 +121,8 @@ pub struct Stacks {
     counting: Vec<u16>,
     /// Full loops since the books were written.
     loops: u32,
+    /// Full loops since applications were shown what is theirs.
+    unshown: u32,
     drr: Drr,
     flows: Flows,
     crossings: Vec<Crossing>,
@@ -144,6 +148,7 @@ impl Stacks {
             touched: Vec::with_capacity(MAX_SESSIONS),
             counting: Vec::with_capacity(MAX_SESSIONS),
             loops: 0,
+            unshown: 0,
             drr: Drr::new(MAX_SESSIONS as u16),
             flows: Flows::default(),
             crossings: Vec::with_capacity(HAIRPINS),
@@ -200,6 +205,16 @@ impl Stacks {
         seated(&mut self.guests, session.slot).filter(|guest| guest.session == session)
     }
 
+    /// Starts to fetch what a packet for the session at `slot` will need, unless the last packet was for it as well.
+    #[inline(always)]
+    pub(crate) fn expect(&self, slot: u16) {
+        if self.touched.last() != Some(&slot)
+            && let Some(Some(guest)) = self.guests.get(usize::from(slot))
+        {
+            guest.channel.expect();
+        }
+    }
+
     /// Copies a packet into its owner's ring; [`Stacks::publish`] shows it.
     ///
     /// # Errors
@@ -247,10 +262,29 @@ impl Stacks {
         })
     }
 
+    /// Shows applications what is theirs, unless a loop that received so many packets has no time for it.
+    ///
+    /// With many applications a burst has a packet or two for each, and showing costs as much as delivering. So a full
+    /// loop leaves it to the next, four at most, and never while somebody's ring fills; a loop that finds less than a
+    /// burst, an idle one above all, always shows.
+    #[inline]
+    pub(crate) fn show(&mut self, received: usize) {
+        self.unshown += 1;
+        if received < FULL || SHOW_EVERY <= self.unshown || self.is_anybody_behind() {
+            self.publish();
+        }
+    }
+
+    fn is_anybody_behind(&mut self) -> bool {
+        let Self { guests, touched, .. } = self;
+        touched.iter().any(|&slot| seated(guests, slot).is_some_and(|guest| guest.channel.is_behind()))
+    }
+
     /// Shows every application what was delivered and taken since the last time, and rings those that sleep for it.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        let Self { guests, touched, .. } = self;
+        let Self { guests, touched, unshown, .. } = self;
+        *unshown = 0;
         let mut fence = None;
         for &slot in touched.iter() {
             if let Some(guest) = seated(guests, slot) {

@@ -220,6 +220,14 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         Ok(Self { books: Some(books), ..self })
     }
 
+    /// Starts to fetch where the next packet will lie: for a worker that knows some packets ahead whose they are.
+    #[inline(always)]
+    pub fn expect(&self) {
+        let slot = self.rx.peek();
+        self.down.prefetch(self.down_at.descriptor(slot));
+        self.down.prefetch(self.down_at.buffer(slot));
+    }
+
     /// Takes the next Rx slot for a frame of `len` bytes of `tuple`, and starts to fetch where the one after it will lie.
     ///
     /// # Errors
@@ -347,6 +355,14 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             self.owed |= rx_flags::WAKE_ON_TX_SPACE;
         }
         if self.owed == 0 { Moved::No } else { Moved::Yes }
+    }
+
+    /// Whether an eighth of the Rx ring or more is filled and not shown: to wait longer would take room from an
+    /// application that could give it back.
+    #[must_use]
+    #[inline]
+    pub const fn is_behind(&self) -> bool {
+        self.rx.slots() / 8 <= self.rx.unpublished()
     }
 
     /// Enters what was counted into the region and the books, where everybody sees it.

@@ -139,6 +139,20 @@ impl Producer {
         Ok(self.room_known())
     }
 
+    /// Slots of the ring.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slots(&self) -> u32 {
+        self.slots.get()
+    }
+
+    /// Filled slots that are not visible yet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unpublished(&self) -> u32 {
+        self.prod.wrapping_sub(self.published)
+    }
+
     /// The next slot for filling, whether it is free or not.
     #[must_use]
     #[inline(always)]

@@ -450,3 +450,47 @@ fn full_loops_write_the_books_now_and_then_and_any_other_at_once() {
     drop(rig);
     assert_eq!(shown(&app), all + FULL as u64, "the engine stopped");
 }
+
+/// A full burst, shared by these ports.
+fn burst(rig: &mut Rig, ports: &[u16]) {
+    for nth in 0..64 {
+        rig.far.inject(&Packet::to(ports[nth % ports.len()]).frame(), None).expect("room");
+    }
+}
+
+#[test]
+fn full_loops_show_packets_a_few_loops_later_and_a_loop_with_time_shows_all() {
+    let mut rig = Rig::new();
+    let ports: Vec<u16> = (5000..5032).collect();
+    let mut apps: Vec<_> = ports.iter().map(|&port| rig.app(&[port])).collect();
+    for loops in 1..=4 {
+        burst(&mut rig, &ports);
+        rig.turn();
+        let seen = if loops == 4 { 8 } else { 0 };
+        assert!(apps.iter_mut().all(|app| app.receive().len() == seen), "after {loops} full loops");
+    }
+    burst(&mut rig, &ports);
+    rig.turn();
+    rig.far.inject(&Packet::to(5000).frame(), None).expect("room");
+    rig.turn();
+    assert_eq!(apps[0].receive().len(), 3);
+    assert!(apps[1..].iter_mut().all(|app| app.receive().len() == 2));
+    // An empty loop is one with time.
+    burst(&mut rig, &ports);
+    rig.turn();
+    rig.turn();
+    assert!(apps.iter_mut().all(|app| app.receive().len() == 2));
+}
+
+#[test]
+fn a_ring_that_fills_is_shown_at_once() {
+    let mut rig = Rig::new();
+    let (mut one, mut other) = (rig.app(&[5000]), rig.app(&[5001]));
+    // An eighth of a ring for one of them.
+    let mut ports = vec![5000; SLOTS as usize / 8];
+    ports.resize(64, 9);
+    ports[63] = 5001;
+    burst(&mut rig, &ports);
+    rig.turn();
+    assert_eq!((one.receive().len(), other.receive().len()), (SLOTS as usize / 8, 1));
+}

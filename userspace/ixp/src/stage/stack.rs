@@ -28,8 +28,11 @@ impl Stack {
 
 impl Stage<Steered> for Stack {
     #[inline(always)]
-    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        // Where the packet will lie was fetched when the one before it took its slot.
+    fn issue(&self, _: &Frame, context: &Steered, _: &Env<'_>) -> Option<*const u8> {
+        if context.meta.kind == kind::STACK {
+            self.stacks.expect(context.meta.id);
+        }
+        // More than one address, so they are fetched already.
         None
     }
 
