@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::report::demo::DemoReport;
 
 pub mod road;
-mod scene;
+pub(crate) mod scene;
 pub mod stacks;
 mod stopped;
 mod traffic;

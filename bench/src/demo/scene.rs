@@ -18,17 +18,17 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 /// The demo's daemon among those of this host: `octroi --instance demo status` works while it runs.
-pub(super) const INSTANCE: &str = "demo";
+pub(crate) const INSTANCE: &str = "demo";
 
 /// How long the daemon may take to answer: longer than any pause of the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The namespaces, the wire and the daemon. Dropping it ends the daemon and removes all.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     /// The wire. The served end has the daemon.
-    pub(super) pair: Pair,
+    pub(crate) pair: Pair,
     /// The daemon's control socket.
-    pub(super) socket: PathBuf,
+    pub(crate) socket: PathBuf,
     control: Connection,
     _config: TempDir,
     up: Up,
@@ -49,7 +49,7 @@ impl Scene {
     ///
     /// # Errors
     /// `ip` refuses, or the daemon does not start; what it said is in the error.
-    pub(super) fn new(config: &str) -> Result<Self> {
+    pub(crate) fn new(config: &str) -> Result<Self> {
         let pair = Pair::new(PairOptions::default()).context("making two namespaces and a veth pair")?;
         let directory = tempfile::Builder::new().prefix("octroi-demo").tempdir()?;
         let file = directory.path().join("octroid.toml");
@@ -66,7 +66,7 @@ impl Scene {
     ///
     /// # Errors
     /// The socket is gone.
-    pub(super) fn let_everybody_in(&self) -> Result<()> {
+    pub(crate) fn let_everybody_in(&self) -> Result<()> {
         fs::set_permissions(&self.socket, Permissions::from_mode(0o666)).context("the control socket")
     }
 
@@ -74,7 +74,7 @@ impl Scene {
     ///
     /// # Errors
     /// It never comes to rest.
-    pub(super) fn at_rest(&mut self) -> Result<Books> {
+    pub(crate) fn at_rest(&mut self) -> Result<Books> {
         let mut last = None;
         lab::until("the books are at rest", || {
             let books = self.control.status()?.head.books;
@@ -89,7 +89,7 @@ impl Scene {
     ///
     /// # Errors
     /// It fails, or prints something else.
-    pub(super) fn ask<T: DeserializeOwned>(&self, verb: &str) -> Result<T> {
+    pub(crate) fn ask<T: DeserializeOwned>(&self, verb: &str) -> Result<T> {
         self.ask_in(&[verb])
     }
 
@@ -97,7 +97,7 @@ impl Scene {
     ///
     /// # Errors
     /// As [`Scene::ask`].
-    pub(super) fn ask_in<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T> {
+    pub(crate) fn ask_in<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T> {
         let verb = words.join(" ");
         let mut command = octroi(words)?;
         let output = command.arg("--json").output().with_context(|| format!("octroi {verb}"))?;
@@ -109,7 +109,7 @@ impl Scene {
     ///
     /// # Errors
     /// It refuses, or leaves something.
-    pub(super) fn down(self) -> Result<()> {
+    pub(crate) fn down(self) -> Result<()> {
         let output = octroi(&["down"])?.output().context("octroi down")?;
         ensure!(output.status.success(), "octroi down: {}", String::from_utf8_lossy(&output.stderr));
         let pins = Path::new(abi::pins::ROOT).join(INSTANCE);

@@ -4,3 +4,4 @@
 //! ring sizes, UMEM and pinning of the run it stands in, and none of Octroi's code.
 
 pub mod bare;
+pub mod wrk;

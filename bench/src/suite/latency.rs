@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use octroi_tests::lab::Pair;
 
 use super::{
     echoes::{Echo, Who},
@@ -25,6 +26,7 @@ use crate::{
     traffic::{
         book::{Book, Outcome},
         pace::Rate,
+        plan::Plan,
         reader::Reader,
     },
 };
@@ -47,7 +49,9 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let rate = carried(&ours, &bare)?;
     for (percent, limit) in LOADS {
         let load = rate * f64::from(percent) / 100.0;
-        let p99 = |echo| Ok::<_, anyhow::Error>(asked(echo, load, TRIAL)?.latency.p99_ns as f64 / 1e3);
+        let p99 = |echo: &Echo| {
+            Ok::<_, anyhow::Error>(asked(echo.pair(), echo.plan(), load, TRIAL)?.latency.p99_ns as f64 / 1e3)
+        };
         let pairs = interleaved(runs, Better::Lower, || p99(&ours), || p99(&bare))?;
         let peer = format!("bare AF_XDP at {:.0} packets/s", load);
         let row = Row::paired(format!("latency_veth_{percent}"), "µs p99", &peer, &pairs);
@@ -63,7 +67,7 @@ fn carried(ours: &Echo, bare: &Echo) -> Result<f64> {
     in_turns(&mut octroi, &mut peer, |side, trial: Trial| {
         let echo = if side == Side::Ours { ours } else { bare };
         let length = Duration::from_secs_f64(trial.duration_s);
-        let outcome = asked(echo, trial.load.per_second(), length)?;
+        let outcome = asked(echo.pair(), echo.plan(), trial.load.per_second(), length)?;
         Ok::<_, anyhow::Error>(TrialResult::of(trial, outcome.loss_ratio))
     })?;
     let lower = |search: &Search| search.results().first().and_then(|found| found.lower);
@@ -74,9 +78,8 @@ fn carried(ours: &Echo, bare: &Echo) -> Result<f64> {
 }
 
 /// One trial: what came back, and when. What could not be sent in time is lost.
-fn asked(echo: &Echo, rate: f64, length: Duration) -> Result<Outcome> {
-    let (peer, plan) = (&echo.pair().peer, echo.plan());
-    let config = *plan.config();
+pub(super) fn asked(pair: &Pair, plan: &Plan, rate: f64, length: Duration) -> Result<Outcome> {
+    let (peer, config) = (&pair.peer, *plan.config());
     peer.netns.enter(|| {
         pin(GENERATOR_CORE)?;
         let mut engine = XskEngine::both_ways(&Interface::open(&peer.ifname)?, plan.clone())?;

@@ -24,9 +24,12 @@ use crate::report::{
     machine::{self, Machine},
 };
 
+mod apps;
 mod burst;
 mod capture;
+mod delivery;
 mod echoes;
+mod http;
 mod inner;
 mod latency;
 mod life;
@@ -34,6 +37,7 @@ mod mux;
 mod rates;
 mod stage;
 mod steer;
+mod victim;
 mod wire;
 
 /// Which suite.
@@ -113,7 +117,35 @@ const ROAD: [Group; 7] = [
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 
-const STACKS: [Group; 1] = [(&["mux_64", "mux_64_stacks"], mux::rows)];
+const STACKS: [Group; 5] = [
+    (&["mux_64", "mux_64_stacks", "egress_64", "spoof_64"], mux::rows),
+    (&mux::GRID, mux::grid),
+    (&["app_veth_60"], delivery::rows),
+    (
+        &[
+            "victim_flood",
+            "victim_flood_arrived",
+            "victim_spoof",
+            "victim_spoof_arrived",
+            "victim_stopped",
+            "victim_stopped_arrived",
+        ],
+        victim::rows,
+    ),
+    (
+        &[
+            "http_1k_vs_ostcp",
+            "http_1k_vs_nginx",
+            "http_8k_vs_ostcp",
+            "http_8k_vs_nginx",
+            "http_16k_vs_ostcp",
+            "http_16k_vs_nginx",
+            "http_32k_vs_ostcp",
+            "http_32k_vs_nginx",
+        ],
+        http::rows,
+    ),
+];
 
 impl Suite {
     /// As it is called on a command line.

@@ -1,44 +1,22 @@
-//! `mux_64`, `mux_64_stacks`: from steering's result into the rings of applications, in memory, one core.
+//! Rows of applications in memory, one core: `mux_64`, `mux_64_stacks`, `egress_64`, `spoof_64`, and the grid of P8.
 //!
-//! The engine copies each packet into its owner's ring; the applications only say that they have read, which costs them
-//! one store a burst. All rings together have the same memory, whether they are one application's or 64's.
-use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Instant};
+//! | row | what is timed |
+//! |---|---|
+//! | `mux_64` | from steering's result into the ring of one application |
+//! | `mux_64_stacks` | the same for 64 applications in turns, against one whose ring is as large as theirs together |
+//! | `egress_64` | out of the ring of one application: copied, judged, and given to the port |
+//! | `spoof_64` | what an honest sender gets beside one that only lies, against what it gets beside another honest one |
+//! | `mux_rx_B_N`, `mux_tx_B_N` | N applications and frames of B bytes; 8 and 16 against one, 64 against 8 |
+//!
+//! Except for `mux_64` and `egress_64`, whose application has the rings that it gets if it asks for no others, all rings
+//! of one figure together have the same memory.
+use abi::shm::counter::ChannelCounter;
+use anyhow::{Context, Result, ensure};
 
-use abi::{
-    port::PortConfig,
-    shm::{
-        desc::Form,
-        layout::{DownChannel, Shape, SlotSize, Slots, UpChannel},
-        ring::Consumer,
-    },
+use super::{
+    apps::{Apps, Load, Says, Way},
+    stage::ENGINE_CORE,
 };
-use anyhow::{Context, Result, bail, ensure};
-use ixp::{
-    clock::Nanos,
-    counter::Counter,
-    doorbell::Doorbell,
-    engine::{Limits, RunToCompletion},
-    frame::Geometry,
-    port::{
-        PortId,
-        source::{Options, SourcePort, Template},
-    },
-    region::{Direction, Region},
-    stacks::StackChannel,
-    stage::stack_program,
-    tables::{Published, Tables},
-};
-use multistack::{
-    channel::Channel,
-    drr::Weight,
-    egress::Sender,
-    policy::{Credentials, Kernel},
-    registry::{self, IcmpErrors, Lease, Name, OnCrash, Open, Registry, Reserve, Want},
-    steer::{Outcome, steer},
-    tuple::{Address, Proto},
-};
-
-use super::stage::{ENGINE_CORE, first_frame, plan_between};
 use crate::{
     engine::clock::pin,
     report::{
@@ -49,138 +27,142 @@ use crate::{
 
 /// Packets of one run.
 const PACKETS: u64 = 4_000_000;
-/// Packets a second into one application.
-const AIM: f64 = 20e6;
-/// Share of that which 64 applications reach, if they do not stay within [`MORE_NS`].
+/// Packets of one run of the grid.
+const FEWER: u64 = 500_000;
+/// Packets a second into one application, and out of it.
+const RX_AIM: f64 = 20e6;
+const TX_AIM: f64 = 15e6;
+/// Share of one application's rate that 64 reach, if they do not stay within [`MORE_NS`].
 const SHARE: f64 = 0.9;
 /// Nanoseconds that a packet of 64 applications may cost more.
 const MORE_NS: f64 = 6.0;
+/// Share of its own share that an honest sender keeps beside a liar.
+const KEPT: f64 = 0.9;
+/// Share of eight applications' rate that 64 reach.
+const SHARE_OF_EIGHT: f64 = 0.8;
 /// Slots of all rings together.
 const SLOTS: u32 = 4096;
 const MANY: u16 = 64;
+/// Bytes of a frame, FCS included.
+const SMALLEST: u16 = 64;
+const SIZES: [u16; 4] = [SMALLEST, 128, 256, 512];
+/// The rows of the grid.
+pub(super) const GRID: [&str; 24] = [
+    "mux_rx_64_8",
+    "mux_rx_64_16",
+    "mux_rx_64_64",
+    "mux_rx_128_8",
+    "mux_rx_128_16",
+    "mux_rx_128_64",
+    "mux_rx_256_8",
+    "mux_rx_256_16",
+    "mux_rx_256_64",
+    "mux_rx_512_8",
+    "mux_rx_512_16",
+    "mux_rx_512_64",
+    "mux_tx_64_8",
+    "mux_tx_64_16",
+    "mux_tx_64_64",
+    "mux_tx_128_8",
+    "mux_tx_128_16",
+    "mux_tx_128_64",
+    "mux_tx_256_8",
+    "mux_tx_256_16",
+    "mux_tx_256_64",
+    "mux_tx_512_8",
+    "mux_tx_512_16",
+    "mux_tx_512_64",
+];
 
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const CALLER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 2];
-const CALLER_MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 1];
-const FIRST_PORT: u16 = 5000;
-
-/// Measures both rows, on a thread of their own: who is pinned cannot give his children another core.
+/// Measures the rows about the smallest frames.
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
-    let measured = std::thread::scope(|scope| {
-        let pinned = scope.spawn(|| {
-            pin(ENGINE_CORE)?;
-            interleaved(runs, Better::Lower, || nanoseconds(MANY), || nanoseconds(1))
-        });
-        pinned.join()
+    pinned(|| {
+        rows.extend(one(runs, "mux_64", Way::Rx, RX_AIM)?);
+        rows.push(many(runs)?);
+        rows.extend(one(runs, "egress_64", Way::Tx, TX_AIM)?);
+        rows.extend(spoof(runs)?);
+        Ok(())
+    })
+}
+
+/// Measures the grid.
+pub(super) fn grid(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
+    pinned(|| {
+        for (way, name) in [(Way::Rx, "rx"), (Way::Tx, "tx")] {
+            for frame in SIZES {
+                for (apps, than) in [(8, 1), (16, 1), (MANY, 8)] {
+                    let time = |apps| timed(way, together(apps, frame), FEWER);
+                    let pairs = interleaved(runs, Better::Lower, || time(apps), || time(than))?;
+                    let peer = if than == 1 { "one application" } else { "8 applications" };
+                    let row = Row::paired(format!("mux_{name}_{frame}_{apps}"), "ns/packet", peer, &pairs);
+                    let row = row.context("no runs")?;
+                    rows.push(if apps == MANY { row.with_limit(SHARE_OF_EIGHT) } else { row });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// On a thread of its own: who is pinned cannot give his children another core.
+fn pinned(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let worked = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                pin(ENGINE_CORE)?;
+                work()
+            })
+            .join()
     });
-    let pairs = measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let one: Vec<f64> = pairs.peer_runs().into_iter().map(|ns| 1e9 / ns).collect();
-    rows.extend(
-        Row::against_aim("mux_64", "packets/s", Better::Higher, &one, AIM).map(|row| row.with_limit(1.0)),
-    );
+    worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// So many applications, whose rings together have the memory of one with the most slots.
+fn together(apps: u16, frame: u16) -> Load {
+    Load { apps, slots: SLOTS / u32::from(apps), frame }
+}
+
+/// Nanoseconds a packet.
+fn timed(way: Way, load: Load, packets: u64) -> Result<f64> {
+    let mut apps = match way {
+        Way::Rx => Apps::receiving(load)?,
+        Way::Tx => Apps::sending(load, &[])?,
+    };
+    apps.time(way, packets)
+}
+
+fn one(runs: u32, id: &str, way: Way, aim: f64) -> Result<Option<Row>> {
+    let rate = |_| Ok::<_, anyhow::Error>(1e9 / timed(way, Load::one(SMALLEST), PACKETS)?);
+    let rates = (0..runs).map(rate).collect::<Result<Vec<_>>>()?;
+    let row = Row::against_aim(id, "packets/s", Better::Higher, &rates, aim);
+    Ok(row.map(|row| row.with_limit(1.0)))
+}
+
+fn many(runs: u32) -> Result<Row> {
+    let time = |apps| timed(Way::Rx, together(apps, SMALLEST), PACKETS);
+    let pairs = interleaved(runs, Better::Lower, || time(MANY), || time(1))?;
     let more = pairs.ours().zip(pairs.peer()).map_or(f64::MAX, |(many, one)| many.median - one.median);
     let row = Row::paired("mux_64_stacks", "ns/packet", "one application", &pairs).context("no runs")?;
     // Few nanoseconds more are much of little: a faster single application must not make 64 look worse.
-    rows.push(if more <= MORE_NS { row } else { row.with_limit(SHARE) });
-    Ok(())
+    Ok(if more <= MORE_NS { row } else { row.with_limit(SHARE) })
 }
 
-/// The application's end, as far as it reads.
-struct Reader {
-    down: Region,
-    up: Region,
-    down_at: DownChannel,
-    up_at: UpChannel,
-    rx: Consumer,
+fn spoof(runs: u32) -> Result<Option<Row>> {
+    let beside = |says| honest([Says::Truth, says]);
+    let pairs = interleaved(runs, Better::Higher, || beside(Says::Lies), || beside(Says::Truth))?;
+    let row = Row::paired("spoof_64", "packets/s", "beside an honest one", &pairs);
+    Ok(row.map(|row| row.with_limit(KEPT)))
 }
 
-impl Reader {
-    /// Says that everything there is was read.
-    fn read(&mut self) -> Result<()> {
-        let waiting = self.rx.look(&self.down, self.down_at.rx_prod())?;
-        self.rx.take(waiting);
-        let _ = self.rx.publish(&self.up, self.up_at.rx_cons());
-        Ok(())
-    }
-}
-
-/// Nanoseconds a packet, into `apps` applications in turns.
-fn nanoseconds(apps: u16) -> Result<f64> {
-    let mut registry = Registry::new(registry::Limits::default());
-    let kept = |_: &_| Ok::<(), Infallible>(());
-    registry.set_addresses(&[HOST.into()])?.carry_out(kept)?;
-    let published = Published::new(Tables::default())?;
-    let mut engine = RunToCompletion::new(stack_program()?, &published, Limits::default());
-    let slots = Slots::new(SLOTS / u32::from(apps))?;
-    let shape = Shape::new(1, slots, slots, SlotSize::new(2048)?)?;
-    let config = PortConfig { mac: HOST_MAC, ..PortConfig::default() };
-    let (mut readers, mut frames) = (Vec::new(), Vec::new());
-    for nth in 0..apps {
-        let (reader, channel) = application(&mut registry, &shape, FIRST_PORT + nth)?;
-        engine.open_channel(channel)?;
-        readers.push(reader);
-        let plan = plan_between(CALLER_MAC, HOST_MAC, CALLER.into(), HOST.into(), FIRST_PORT + nth)?;
-        frames.push(first_frame(&plan));
-    }
-    let mirror = Arc::clone(registry.mirror());
-    let templates = frames.into_iter().map(|bytes| match steer(&bytes, &config, &*mirror) {
-        Outcome::Redirect { meta, .. } => Ok(Template { bytes, meta: Some(meta) }),
-        Outcome::Pass(reason) => bail!("the packet is not steered: {reason:?}"),
-    });
-    let templates = templates.collect::<Result<Vec<_>>>()?;
-    let id = PortId::new(0);
-    let mut tables = Tables { mirror, ..Tables::default() };
-    tables.ports.set(id, config);
-    published.publish(tables)?;
-    let geometry = Geometry { chunk: 2048, frames: 512 };
-    engine.attach(SourcePort::new(Options { id, geometry, packets: PACKETS }, templates)?);
-    let (start, mut moved) = (Instant::now(), 0);
-    while moved < PACKETS {
-        let turn = engine.turn(Nanos::new(start.elapsed().as_nanos() as u64));
-        ensure!(turn.moved != 0, "the engine stopped after {moved} packets");
-        moved += turn.moved as u64;
-        for reader in &mut readers {
-            reader.read()?;
-        }
-    }
-    let took = start.elapsed();
-    let delivered = engine.ledger().port(id).map_or(0, |row| row.get(Counter::Delivered));
-    ensure!(delivered == PACKETS, "{delivered} of {PACKETS} packets were delivered");
-    Ok(took.as_nanos() as f64 / PACKETS as f64)
-}
-
-/// An application that owns one UDP port.
-fn application(registry: &mut Registry, shape: &Shape, port: u16) -> Result<(Reader, StackChannel)> {
-    let kept = |_: &_| Ok::<(), Infallible>(());
-    let caller = Credentials { uid: 0, gids: vec![], pid: 1 };
-    let open = Open {
-        caller,
-        name: Name::new("bench")?,
-        shape: *shape,
-        form: Form::L3,
-        lease: Lease::new(u128::from(port)),
-    };
-    let session = registry.open(open)?.carry_out(kept)?;
-    let want = Want {
-        proto: Proto::Udp,
-        addr: Address::Any,
-        port,
-        reserve: Reserve::Daemon,
-        on_crash: OnCrash::Drop,
-        icmp: IcmpErrors::Kept,
-    };
-    let kernel =
-        Kernel { unprivileged_port_start: 1024, ephemeral: 32_768..=60_999, protocols: vec![Proto::Udp] };
-    registry.register(session, &want, &kernel, 0)?.carry_out(kept)?;
-    let (down, _) = Region::create(Direction::Down, shape.down_size())?;
-    let (up, _) = Region::create(Direction::Up, shape.up_size())?;
-    let channel = Channel::new(down.clone(), up.clone(), shape, 0)?;
-    // Nobody sleeps, so nobody rings: the other end may close.
-    let (bell, _) = Doorbell::pair()?;
-    let sender = Sender { session, form: Form::L3, mtu: 1500 };
-    let (down_at, up_at) = (shape.down(0).context("channel 0")?, shape.up(0).context("channel 0")?);
-    let rx = Consumer::new(shape.rx_slots(), 0);
-    let opened = StackChannel { session, channel, bell, sender, weight: Weight::ONE };
-    Ok((Reader { down, up, down_at, up_at, rx }, opened))
+/// Packets a second that the first of two greedy senders gets out. Of the lies none may get out.
+fn honest(says: [Says; 2]) -> Result<f64> {
+    let load = Load { apps: 2, ..Load::one(SMALLEST) };
+    let mut apps = Apps::sending(load, &says)?;
+    let (_, took) = apps.run(Way::Tx, PACKETS)?;
+    let mine = apps.counter(0, ChannelCounter::TxSent)?;
+    let read = apps.counter(1, ChannelCounter::TxRead)?;
+    let refused = apps.counter(1, ChannelCounter::TxNotOwner)?;
+    let lies = if says[1] == Says::Lies { read } else { 0 };
+    ensure!(0 < read && refused == lies, "of {read} packets of the other {refused} were refused");
+    Ok(mine as f64 * 1e9 / took)
 }

@@ -80,6 +80,17 @@ pub(super) fn mixed_plan(pair: &Pair, dst: IpAddr, port: u16, mix: Mix) -> Resul
     Ok(Plan::new(&Profile { mix, ..profile })?)
 }
 
+/// Frames of one size to a UDP port, from 64 ports: between two ends, each an Ethernet and an IP address.
+pub(super) fn plan_of(
+    (from, src): ([u8; 6], IpAddr),
+    (to, dst): ([u8; 6], IpAddr),
+    port: u16,
+    size: FrameSize,
+) -> Result<Plan> {
+    let profile = profile(from, to, src, dst, port)?;
+    Ok(Plan::new(&Profile { mix: Mix::Fixed(size), ..profile })?)
+}
+
 fn profile(from: [u8; 6], to: [u8; 6], src: IpAddr, dst: IpAddr, port: u16) -> Result<Profile> {
     Ok(Profile {
         src_mac: Mac(from),

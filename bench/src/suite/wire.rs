@@ -35,7 +35,7 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 /// `rx_veth_60` and `rx_veth_60_floor`: three receivers, measured in turns.
 fn receive(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let ours = RefCell::new(Served::new()?);
-    let (steered, floor) = (Wire::new(Before::Steering)?, Wire::new(Before::Floor)?);
+    let (steered, floor) = (Wire::behind_steering()?, Wire::new(Before::Floor)?);
     let octroi = || ours.borrow_mut().received();
     let behind_steering = interleaved(runs, Better::Higher, octroi, || steered.received())?;
     rows.extend(
@@ -98,13 +98,18 @@ impl Served {
 }
 
 /// A bare receiver on a pair of its own.
-struct Wire {
+pub(super) struct Wire {
     run: BareRun,
     pair: Pair,
     plan: Plan,
 }
 
 impl Wire {
+    /// One behind the programs that Octroi has.
+    pub(super) fn behind_steering() -> Result<Self> {
+        Self::new(Before::Steering)
+    }
+
     fn new(before: Before) -> Result<Self> {
         let pair = pair()?;
         let mut run = BareRun::start(&pair, Work::Receive, Idle::Sleep, SHAPE)?;
@@ -113,7 +118,7 @@ impl Wire {
     }
 
     /// Frames a second that it took in one run.
-    fn received(&self) -> Result<f64> {
+    pub(super) fn received(&self) -> Result<f64> {
         let before = self.run.count();
         let sent = flood(&self.pair, &self.plan)?;
         Ok((settled(|| Ok(self.run.count()))? - before) as f64 / sent.duration_s)

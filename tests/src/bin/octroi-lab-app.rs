@@ -8,7 +8,8 @@
 //! lend PROTO ADDR PORT BIND                      ok NUMBER PORT      the same with a socket of its own, bound to BIND
 //! release NUMBER                                 ok
 //! send HEX                                       ok                  one IP packet, from the first channel
-//! mute | loud                                    ok                  whether it reads its rings
+//! mute | loud | swallow                          ok                  whether it reads its rings, and answers
+//! flood HEX | calm                               ok                  one IP packet again and again, by every channel
 //! event                                          ok EVENT            waits for the next one
 //! counters                                       ok NAME=VALUE …     its channels' own, those that are not 0
 //! ```
@@ -20,11 +21,7 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -43,12 +40,26 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long one look at a channel may sleep.
 const NAP: Duration = Duration::from_millis(20);
 
+/// What becomes of packets that come.
+#[derive(Clone, Copy, Default)]
+enum Listens {
+    /// They are answered.
+    #[default]
+    Loud,
+    /// They are read.
+    Swallows,
+    /// They lie where they are.
+    Mute,
+}
+
 /// What the channels' threads share with the one that is told what to do.
 #[derive(Default)]
 struct Shared {
-    mute: AtomicBool,
+    listens: Mutex<Listens>,
     /// Packets to be sent by whoever has a channel.
     outbox: Mutex<Vec<Vec<u8>>>,
+    /// What is sent without end.
+    flood: Mutex<Option<Vec<u8>>>,
     counters: Mutex<BTreeMap<(u16, &'static str), u64>>,
 }
 
@@ -126,14 +137,11 @@ fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
             shared.outbox.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
             "ok".to_owned()
         }
-        ["mute"] => {
-            shared.mute.store(true, Ordering::Relaxed);
-            "ok".to_owned()
-        }
-        ["loud"] => {
-            shared.mute.store(false, Ordering::Relaxed);
-            "ok".to_owned()
-        }
+        ["mute"] => set(&shared.listens, Listens::Mute),
+        ["loud"] => set(&shared.listens, Listens::Loud),
+        ["swallow"] => set(&shared.listens, Listens::Swallows),
+        ["flood", hex] => set(&shared.flood, Some(bytes(hex)?)),
+        ["calm"] => set(&shared.flood, None),
         ["counters"] => {
             let all = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
             let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -143,6 +151,11 @@ fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
         }
         _ => bail!("not a command: {line}"),
     })
+}
+
+fn set<T>(what: &Mutex<T>, to: T) -> String {
+    *what.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    "ok".to_owned()
 }
 
 fn registered(stack: &mut Stack, tuple: &Tuple, reserve: Reserve) -> String {
@@ -186,7 +199,13 @@ fn serve(stack: &mut Stack, shared: &Arc<Shared>) {
 
 fn echo(mut channel: Channel, shared: &Shared) {
     loop {
-        let Ok(ready) = channel.wait(Interest::Rx, Some(NAP)) else { return };
+        let flood = shared.flood.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let interest = if flood.is_some() { Interest::Tx } else { Interest::Rx };
+        let Ok(ready) = channel.wait(interest, Some(NAP)) else { return };
+        if let Some(packet) = flood {
+            let mut burst = channel.tx(64);
+            while matches!(burst.push(&packet, Form::L3), Ok(Some(()))) {}
+        }
         let mut counters = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
         for &counter in ChannelCounter::ALL {
             counters.insert((channel.number(), counter.name()), channel.counter(counter));
@@ -197,13 +216,17 @@ fn echo(mut channel: Channel, shared: &Shared) {
         } else {
             Vec::new()
         };
-        if !shared.mute.load(Ordering::Relaxed) {
-            let burst = channel.rx(64);
-            packets.extend(
-                burst.iter().filter_map(|frame| reply(frame.packet(), frame.l4.checked_sub(frame.l3)?)),
-            );
-        } else {
-            thread::sleep(NAP);
+        let listens = *shared.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        match listens {
+            Listens::Loud => {
+                let burst = channel.rx(64);
+                packets.extend(
+                    burst.iter().filter_map(|frame| reply(frame.packet(), frame.l4.checked_sub(frame.l3)?)),
+                );
+            }
+            Listens::Swallows => drop(channel.rx(64)),
+            Listens::Mute if interest == Interest::Rx => thread::sleep(NAP),
+            Listens::Mute => {}
         }
         for packet in packets {
             while !matches!(channel.tx(1).push(&packet, Form::L3), Ok(Some(()))) {

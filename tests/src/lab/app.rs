@@ -108,8 +108,7 @@ impl App {
     /// # Errors
     /// The application is gone.
     pub fn send(&mut self, packet: &[u8]) -> Result<()> {
-        let hex = packet.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        self.done(&format!("send {hex}"))
+        self.done(&format!("send {}", hex(packet)))
     }
 
     /// Reads its rings no longer, or again.
@@ -120,7 +119,24 @@ impl App {
         self.done(match how {
             Listens::No => "mute",
             Listens::Yes => "loud",
+            Listens::Swallows => "swallow",
         })
+    }
+
+    /// Ends [`App::flood`].
+    ///
+    /// # Errors
+    /// The application is gone.
+    pub fn calm(&mut self) -> Result<()> {
+        self.done("calm")
+    }
+
+    /// Sends one IP packet again and again, as fast as its rings take it.
+    ///
+    /// # Errors
+    /// The application is gone.
+    pub fn flood(&mut self, packet: &[u8]) -> Result<()> {
+        self.done(&format!("flood {}", hex(packet)))
     }
 
     /// Waits for the next event that it hears.
@@ -194,8 +210,14 @@ impl App {
 pub enum Listens {
     /// Yes.
     Yes,
+    /// Yes, and it answers nothing.
+    Swallows,
     /// No.
     No,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 impl Drop for App {

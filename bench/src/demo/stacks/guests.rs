@@ -6,6 +6,7 @@ use octroi_tests::lab::{known, os};
 use super::household::{HTTP, Household, Server};
 use crate::{
     demo::scene::Scene,
+    peer::wrk,
     report::{demo::Check, table::figure},
 };
 
@@ -67,26 +68,20 @@ pub(super) fn echo(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
 }
 
 /// Loads the HTTP stack.
-pub(super) fn wrk(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
+pub(super) fn load(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
     let url = format!("http://{}:{}/8k", scene.pair.served.v4, HTTP.port);
     for (name, words) in LOADS {
         let words: Vec<&str> = WRK.iter().chain(words).copied().chain([url.as_str()]).collect();
-        let printed = known::run(&scene.pair.peer, "wrk", &words)?;
-        let said = String::from_utf8_lossy(&printed.stdout).into_owned();
-        let after = |what: &str| said.split(what).nth(1).and_then(|rest| rest.split_whitespace().next());
-        let rate = after("Requests/sec:").and_then(|rate| rate.parse::<f64>().ok()).unwrap_or_default();
-        let p99 = after("99%").unwrap_or("?");
-        // wrk says nothing of failures where there are none.
-        let failed: Vec<&str> =
-            said.lines().filter(|line| line.contains("Socket errors") || line.contains("Non-2xx")).collect();
-        let failed = if failed.is_empty() { "none".to_owned() } else { failed.join("; ") };
+        let said = wrk::run(&scene.pair.peer, &words)?;
+        let p99 = said.p99.as_deref().unwrap_or("?");
         checks.push(Check::new(
             format!("wrk, 8 KiB, {name}: requests a second"),
-            0.0 < rate,
-            format!("{}, p99 {p99}", figure(rate)),
+            0.0 < said.rate,
+            format!("{}, p99 {p99}", figure(said.rate)),
             "> 0",
         ));
-        checks.push(Check::equal(format!("wrk, {name}: failures"), failed.trim(), "none"));
+        let failures = if said.failures.is_empty() { "none" } else { &said.failures };
+        checks.push(Check::equal(format!("wrk, {name}: failures"), failures, "none"));
     }
     Ok(())
 }

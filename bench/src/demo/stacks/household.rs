@@ -9,10 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use octroi_examples::http::object::{Kib, Objects};
-use octroi_tests::lab::{self, Service, User};
+use octroi_tests::lab::{self, Service, User, program};
 use tempfile::TempDir;
 
-use super::SIZES;
 use crate::demo::scene::Scene;
 
 /// The users of `examples/shared-address.toml`.
@@ -20,21 +19,24 @@ const WEB: u32 = 60_080;
 const NAMES: u32 = 60_053;
 pub(super) const OTHERS: u32 = 60_007;
 
+/// KiB of the objects that are fetched.
+pub(crate) const SIZES: [u16; 4] = [1, 8, 16, 32];
+
 /// Applications with stacks of their own.
 pub(super) const APPLICATIONS: u64 = 3;
 
 /// A server of objects.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Server {
-    pub(super) name: &'static str,
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
 }
 
 /// The one on a stack of its own.
-pub(super) const HTTP: Server = Server { name: "octroi-http", port: 8080 };
+pub(crate) const HTTP: Server = Server { name: "octroi-http", port: 8080 };
 
 /// The one on the OS's.
-pub(super) const NGINX: Server = Server { name: "nginx", port: 80 };
+pub(crate) const NGINX: Server = Server { name: "nginx", port: 80 };
 
 /// The very file that a reader would copy.
 const NGINX_CONF: &str = include_str!("../../../../examples/nginx.conf");
@@ -43,7 +45,7 @@ const NGINX_CONF: &str = include_str!("../../../../examples/nginx.conf");
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Running servers. Dropping it ends them.
-pub(super) struct Household {
+pub(crate) struct Household {
     nginx: Service,
     applications: Vec<Service>,
     /// What is served.
@@ -57,7 +59,7 @@ impl Household {
     ///
     /// # Errors
     /// One does not start.
-    pub(super) fn start(scene: &Scene) -> Result<Self> {
+    pub(crate) fn start(scene: &Scene) -> Result<Self> {
         let objects = Objects::default();
         let directory = files(&objects)?;
         let nginx = nginx(scene, &directory)?;
@@ -84,7 +86,7 @@ impl Household {
     ///
     /// # Errors
     /// One does not end.
-    pub(super) fn end(self) -> Result<u64> {
+    pub(crate) fn end(self) -> Result<u64> {
         let mut clean = 0;
         for application in self.applications {
             clean += u64::from(application.stop()?.success());
@@ -92,6 +94,17 @@ impl Household {
         self.nginx.stop()?;
         Ok(clean)
     }
+}
+
+/// Starts the server of the same code on the OS's TCP.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn on_os(scene: &Scene, server: Server) -> Result<Service> {
+    let end = &scene.pair.served;
+    let mut command = Command::new(program::find(server.name)?);
+    command.arg("--listen").arg(SocketAddr::new(end.v4.into(), server.port).to_string());
+    Service::start(end, &mut command)
 }
 
 /// What nginx serves: the same objects, as files.

@@ -15,16 +15,13 @@ use super::{
 use crate::report::demo::{Check, DemoReport};
 
 mod guests;
-mod household;
+pub(crate) mod household;
 mod liar;
 
-use household::Household;
+use household::{Household, SIZES};
 
 /// The very file that a reader would copy.
-const CONFIG: &str = include_str!("../../../../examples/shared-address.toml");
-
-/// KiB of the objects that curl fetches.
-const SIZES: [u16; 4] = [1, 8, 16, 32];
+pub(crate) const CONFIG: &str = include_str!("../../../../examples/shared-address.toml");
 
 /// Runs the demo.
 ///
@@ -49,7 +46,7 @@ pub fn run(hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
     guests::echo(&scene, &mut checks)?;
 
     say("wrk loads the user stack, while ping and TCP of the OS use the same address");
-    let beside = os::beside_legacy(&scene.pair, || guests::wrk(&scene, &mut checks));
+    let beside = os::beside_legacy(&scene.pair, || guests::load(&scene, &mut checks));
     checks.push(match beside {
         Ok(((), exchanges)) => {
             Check::at_least("OS stack beside it: pings and TCP exchanges answered", exchanges as f64, 1.0)
