@@ -24,6 +24,6 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
         );
     }
     let (suite, rest) = split_name(args, DEFAULT);
-    build::release(repo, &setup::ensure(stage(suite), install)?)?;
+    build::release(repo, &setup::ensure(stage(suite), install)?, build::FOR_BENCHES)?;
     child::exec(std::process::Command::new(repo.release_binary("octroi-bench")).arg(suite).args(rest))
 }

@@ -21,7 +21,7 @@ const OBJECTS: [&str; 2] = ["octroi-xdp", "octroi-xdp-lab"];
 /// # Errors
 /// If a tool is missing and may not be installed, or a build fails.
 pub(crate) fn run(repo: &Repo, install: Install) -> Result<()> {
-    release(repo, &setup::ensure(Stage::Build, install)?)
+    release(repo, &setup::ensure(Stage::Build, install)?, FOR_USERS)
 }
 
 /// Builds the XDP programs into `target/ebpf`.
@@ -50,14 +50,20 @@ pub(crate) fn ebpf(repo: &Repo, compiler: &Compiler) -> Result<()> {
     Ok(())
 }
 
-/// Builds the object and every program a user runs.
+/// Packages of the programs that a user runs.
+pub(crate) const FOR_USERS: &[&str] = &["octroid", "octroi", "octroi-bench", "octroi-examples"];
+/// The same, and the lab's application, which benches have beside them.
+pub(crate) const FOR_BENCHES: &[&str] =
+    &["octroid", "octroi", "octroi-bench", "octroi-examples", "octroi-tests"];
+
+/// Builds the object and every program of these packages.
 ///
 /// # Errors
 /// If a build fails.
-pub(crate) fn release(repo: &Repo, compiler: &Compiler) -> Result<()> {
+pub(crate) fn release(repo: &Repo, compiler: &Compiler, packages: &[&str]) -> Result<()> {
     ebpf(repo, compiler)?;
     let mut command = child::cargo();
     command.current_dir(repo.root()).args(["build", "--release", "--bins"]);
-    command.args(["-p", "octroid", "-p", "octroi", "-p", "octroi-bench", "-p", "octroi-examples"]);
+    command.args(packages.iter().flat_map(|package| ["-p", package]));
     child::run(&mut command)
 }

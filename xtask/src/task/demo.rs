@@ -25,7 +25,7 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
         );
     }
     let (name, rest) = split_name(args, DEFAULT);
-    build::release(repo, &setup::ensure(stage(name), install)?)?;
+    build::release(repo, &setup::ensure(stage(name), install)?, build::FOR_USERS)?;
     child::exec(std::process::Command::new(repo.release_binary("octroi-demo")).arg(name).args(rest))
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(repo: &Repo, install: Install, verb: Verb, args: &[String]) ->
     if !setup::is_root() {
         bail!("attaching an XDP program needs root; `cargo xtask build` works without");
     }
-    build::release(repo, &setup::ensure(Stage::Build, install)?)?;
+    build::release(repo, &setup::ensure(Stage::Build, install)?, build::FOR_USERS)?;
     let verb = match verb {
         Verb::Up => "up",
         Verb::Down => "down",
