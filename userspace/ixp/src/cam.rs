@@ -68,6 +68,16 @@ impl<K: Copy + PartialEq, V: Copy> Cam<K, V> {
         self.touch(age);
     }
 
+    /// Remembers something that was not looked up, in place of what was known of `key` before.
+    pub fn put(&mut self, generation: Generation, key: K, value: V) {
+        let entry = match self.lookup(generation, &key) {
+            // It is the one used last now.
+            Ok(_) => Entry(self.order[0]),
+            Err(entry) => entry,
+        };
+        self.write(entry, key, value);
+    }
+
     /// Makes the entry of this age the one used last.
     #[inline]
     fn touch(&mut self, age: usize) {
@@ -125,6 +135,17 @@ mod tests {
         fn cam_is_a_list_of_the_last_sixteen(keys in prop::collection::vec((0u8..24, prop::bool::weighted(0.02)), 0..400)) {
             remembers_the_last_sixteen(&keys);
         }
+    }
+
+    #[test]
+    fn what_is_put_takes_the_place_of_what_was_there() {
+        let mut cam = Cam::default();
+        for (key, value) in [(1, 10), (2, 20), (1, 11)] {
+            cam.put(NOW, key, value);
+        }
+        assert_eq!((cam.lookup(NOW, &1), cam.lookup(NOW, &2)), (Ok(11), Ok(20)));
+        (3..18u8).for_each(|key| cam.put(NOW, key, u16::from(key)));
+        assert!(cam.lookup(NOW, &1).is_err() && cam.lookup(NOW, &2) == Ok(20));
     }
 
     #[test]

@@ -3,13 +3,17 @@ mod captured;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use abi::shm::{
-    desc::{Form, RxDesc, TxDesc},
-    layout::{DownChannel, Shape, SlotSize, Slots, UpChannel},
-    memory::{Memory as _, Writable as _},
-    ring::{Consumer, Producer},
+use abi::{
+    rxmeta::flag,
+    shm::{
+        desc::{Form, RxDesc, TxDesc},
+        layout::{DownChannel, Shape, SlotSize, Slots, UpChannel},
+        memory::{Memory as _, Writable as _},
+        ring::{Consumer, Producer},
+    },
 };
 use multistack::{
+    books::NO_TUPLE,
     channel::counter_of,
     neighbour::{Facts, Link, LinkNo, Local, Neighbour, Network, Route, Upkeep, Via},
     policy::{Credentials, Kernel},
@@ -493,4 +497,41 @@ fn a_ring_that_fills_is_shown_at_once() {
     burst(&mut rig, &ports);
     rig.turn();
     assert_eq!((one.receive().len(), other.receive().len()), (SLOTS as usize / 8, 1));
+}
+
+/// An IPv4 frame as a fragment with this field (RFC 791, section 3.1), its header repaired.
+fn fragment(mut frame: Vec<u8>, field: u16) -> Vec<u8> {
+    frame[20..22].copy_from_slice(&field.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum = wire::checksum::Sum::of(&frame[14..34]).complement();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+#[test]
+fn a_later_fragment_is_of_the_tuple_that_its_first_named_as_long_as_that_is_owned() {
+    let mut rig = Rig::new();
+    let mut app = rig.app(&[5000, 5001]);
+    let session = app.session;
+    let first = fragment(Packet::to(5001).frame(), 0x2000);
+    let first_meta = rig.host.meta(&first);
+    let later = fragment(Packet::to(5001).frame(), 0x0003);
+    // As XDP makes it of what its map knows.
+    let later_meta = RxMeta { flags: flag::FRAG_LATER, l4_off: 0, ..first_meta };
+    let mut told = |rig: &mut Rig, frame: &[u8], meta: &RxMeta| {
+        rig.far.inject(frame, Some(meta)).expect("room");
+        rig.turn();
+        app.receive().into_iter().map(|(desc, _)| desc.tuple).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut rig, &later, &later_meta), [NO_TUPLE], "its first was never here");
+    assert_eq!(told(&mut rig, &first, &first_meta), [1]);
+    assert_eq!(told(&mut rig, &later, &later_meta), [1]);
+    // Of another datagram nothing is known.
+    let mut other = later.clone();
+    other[19] ^= 1;
+    assert_eq!(told(&mut rig, &fragment(other, 0x0003), &later_meta), [NO_TUPLE]);
+    let nothing = |_: &_| Ok::<(), std::convert::Infallible>(());
+    rig.host.registry.release(session, 1).expect("its own").carry_out(nothing).expect("cannot fail");
+    rig.publish();
+    assert_eq!(told(&mut rig, &later, &later_meta), [], "nothing of a tuple after its release");
 }

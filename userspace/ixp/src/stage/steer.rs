@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 
 use abi::{
+    fragment::FragKey,
     rxmeta::{RxMeta, flag},
     steer::{SteerKey, Target, kind},
 };
@@ -12,7 +13,7 @@ use multistack::{
     books::NO_TUPLE,
     mirror::{Mirror, Owned, Recent},
     registry::SessionId,
-    steer::{Outcome, Table, steer},
+    steer::{Outcome, Subject, Table, parse, steer},
 };
 use wire::checksum::Sum;
 
@@ -49,16 +50,24 @@ impl Steered {
 /// What packets without metadata were found to be: both "whose" and "nobody's".
 type Memory = RefCell<Cam<SteerKey, Option<Target>>>;
 
+/// Whose the first fragments of datagrams were, and the tuples that they named: later ones name none.
+type Datagrams = RefCell<Cam<FragKey, (SessionId, SteerKey)>>;
+
+/// Parts of datagrams and errors about packets: what has its tuple elsewhere than where other packets have it.
+const UNCOMMON: u8 = flag::FRAG_FIRST | flag::FRAG_LATER | flag::ICMP_ERROR;
+
 /// The steering stage.
 #[derive(Debug)]
 pub struct Steer {
     cam: Option<Memory>,
     recent: Option<Recent>,
+    datagrams: Datagrams,
 }
 
 impl Default for Steer {
     fn default() -> Self {
-        Self { cam: Some(Memory::default()), recent: Some(Recent::default()) }
+        let (cam, recent) = (Some(Memory::default()), Some(Recent::default()));
+        Self { cam, recent, datagrams: Datagrams::default() }
     }
 }
 
@@ -82,10 +91,10 @@ impl Table for Remembered<'_> {
 }
 
 impl Steer {
-    /// The stage that remembers nothing: slower, obviously right, and what the other is compared with.
+    /// The stage that remembers nothing but datagrams: slower, obviously right, and what the other is compared with.
     #[must_use]
-    pub const fn without_memory() -> Self {
-        Self { cam: None, recent: None }
+    pub fn without_memory() -> Self {
+        Self { cam: None, recent: None, datagrams: Datagrams::default() }
     }
 
     /// A packet without metadata: parsed here, if anybody wants it.
@@ -117,7 +126,7 @@ impl Steer {
     #[inline(always)]
     fn judge(&self, frame: &Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
         if context.meta.kind == kind::STACK {
-            return self.of_application(frame.bytes(), context, env);
+            return self.of_application(frame, context, env);
         }
         let Some(tuple) = env.snapshot.tables().mirror.tuple_of(&context.meta) else {
             return Verdict::Drop(const { Loss::of(Counter::RxStale) });
@@ -134,14 +143,14 @@ impl Steer {
     ///
     /// Whoever owns the packet's tuple is there, so that a session is asked for itself only where no tuple can be read.
     #[inline(always)]
-    fn of_application(&self, frame: &[u8], context: &mut Steered, env: &Env<'_>) -> Verdict {
-        let meta = &context.meta;
+    fn of_application(&self, frame: &Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
+        let (meta, bytes) = (&context.meta, frame.bytes());
         let l3 = usize::from(meta.l3_off);
-        let (tuple, intact) = match plain_v4(frame, meta) {
+        let (tuple, intact) = match plain_v4(bytes, meta) {
             Some((header, port)) => {
                 let [.., a, b, c, d] = *header;
                 let key = SteerKey::v4(header[9], [a, b, c, d], port);
-                (self.tuple(key, meta, env), header_is_intact(header, frame, l3))
+                (self.tuple(key, meta, env), header_is_intact(header, bytes, l3))
             }
             None => self.not_plain(frame, meta, env),
         };
@@ -156,12 +165,36 @@ impl Steer {
     /// The tuple of an IPv6 packet, or of one whose bytes do not say it, and whether its IPv4 header, if it has one, is
     /// intact.
     #[inline(never)]
-    fn not_plain(&self, frame: &[u8], meta: &RxMeta, env: &Env<'_>) -> (Option<u16>, bool) {
+    fn not_plain(&self, frame: &Frame, meta: &RxMeta, env: &Env<'_>) -> (Option<u16>, bool) {
+        let v6 = meta.flags & flag::IPV6 != 0;
+        let key = match meta.flags & UNCOMMON {
+            0 if v6 => key_v6(frame.bytes(), meta),
+            0 => None,
+            _ => self.named(frame, meta, env),
+        };
         let untold = || env.snapshot.tables().mirror.session_of(meta).map(|_| NO_TUPLE);
-        if meta.flags & flag::IPV6 == 0 {
-            return (untold(), ipv4_header_is_intact(frame, usize::from(meta.l3_off)));
+        let tuple = key.map_or_else(untold, |key| self.tuple(key, meta, env));
+        (tuple, v6 || ipv4_header_is_intact(frame.bytes(), usize::from(meta.l3_off)))
+    }
+
+    /// The tuple that a fragment or an error names, if only by the datagram that it is of.
+    ///
+    /// `None` for a fragment whose first did not come to this engine, or did so too long ago: sixteen datagrams are
+    /// remembered. Nor does it count if the first was another application's, for then XDP knows better.
+    fn named(&self, frame: &Frame, meta: &RxMeta, env: &Env<'_>) -> Option<SteerKey> {
+        const EVER: Generation = Generation::from_raw(0);
+        let session = SessionId { slot: meta.id, generation: meta.generation };
+        match parse(frame.bytes(), env.snapshot.tables().ports.get(frame.port())?).ok()?.subject {
+            Subject::Whole(key) | Subject::Error(key) => Some(key),
+            Subject::First(key, datagram) => {
+                self.datagrams.borrow_mut().put(EVER, datagram, (session, key));
+                Some(key)
+            }
+            Subject::Later(datagram) => {
+                let first = self.datagrams.borrow_mut().lookup(EVER, &datagram).ok();
+                first.filter(|(of, _)| *of == session).map(|(_, key)| key)
+            }
         }
-        (key_v6(frame, meta).map_or_else(untold, |key| self.tuple(key, meta, env)), true)
     }
 
     /// The number of a tuple, if it is that application's which the metadata names.
@@ -213,7 +246,7 @@ impl Stage<Steered> for Steer {
 /// The fixed part of the header and the destination port of an IPv4 packet that has ports.
 #[inline(always)]
 fn plain_v4<'a>(frame: &'a [u8], meta: &RxMeta) -> Option<(&'a [u8; 20], u16)> {
-    if meta.flags & (flag::IPV6 | flag::FRAG_LATER | flag::ICMP_ERROR) != 0 {
+    if meta.flags & (flag::IPV6 | UNCOMMON) != 0 {
         return None;
     }
     let header = frame.get(usize::from(meta.l3_off)..)?.first_chunk()?;
@@ -224,9 +257,6 @@ fn plain_v4<'a>(frame: &'a [u8], meta: &RxMeta) -> Option<(&'a [u8; 20], u16)> {
 /// The tuple of an IPv6 packet that has ports.
 #[inline]
 fn key_v6(frame: &[u8], meta: &RxMeta) -> Option<SteerKey> {
-    if meta.flags & (flag::FRAG_LATER | flag::ICMP_ERROR) != 0 {
-        return None;
-    }
     let l4 = usize::from(meta.l4_off);
     let ip = frame.get(usize::from(meta.l3_off)..l4)?;
     let port = u16::from_be_bytes(*frame.get(l4 + 2..)?.first_chunk()?);
