@@ -36,6 +36,7 @@ mod mt05_routes;
 mod mt06_coexistence;
 mod mt07_interfaces;
 mod mt07_targets;
+mod mt09;
 mod mt10_c_programs;
 mod mt10_examples;
 mod road;
