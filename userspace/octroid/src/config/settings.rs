@@ -99,6 +99,11 @@ pub enum Key {
 /// # Errors
 /// The first [`Problem`].
 pub fn resolve(file: File, overrides: &Overrides) -> Result<Settings, Problem> {
+    if file.engine.layout == file::Layout::Pipeline && !file.stack.policy.is_empty() {
+        let message = "[[stack.policy]] is for applications, which layout \"pipeline\" does not serve: \
+                       expected \"run-to-completion\"";
+        return Err(Problem::at(["engine", "layout"], message));
+    }
     Ok(Settings {
         instance: overrides.instance.clone().or(file.instance).unwrap_or_default(),
         engine: engine(&file.engine)?,

@@ -50,7 +50,7 @@ fn a_name_is_enough() {
 fn every_key_means_something() {
     let text = r#"
         instance = "lab"
-        engine = { layout = "pipeline", cores = [0, 1, 1], idle = "sleep", batch = 32, backlog = 128 }
+        engine = { cores = [0, 1, 1], idle = "sleep", batch = 32, backlog = 128 }
         metrics = { listen = "unix:/run/octroi/lab/metrics.sock" }
         [[interface]]
         name = "eth7"
@@ -85,7 +85,7 @@ fn every_key_means_something() {
     "#;
     let settings = read(text).unwrap();
     assert_eq!(settings.instance.as_str(), "lab");
-    assert_eq!((settings.engine.layout, settings.engine.idle), (Layout::Pipeline, Idle::Sleep));
+    assert_eq!((settings.engine.layout, settings.engine.idle), (Layout::RunToCompletion, Idle::Sleep));
     assert_eq!(settings.engine.cores, [0, 1, 1]);
     assert_eq!((settings.engine.limits.batch, settings.engine.limits.backlog_frames), (32, 128));
     assert_eq!(settings.metrics, Some(Listen::Unix("/run/octroi/lab/metrics.sock".into())));
@@ -133,6 +133,13 @@ fn every_key_means_something() {
         weight: Weight::ONE,
     };
     assert_eq!(settings.stack, settings::Stack { grace: Duration::from_secs(3), rules: vec![rule, plain] });
+}
+
+#[test]
+fn a_layout_may_be_named() {
+    let text = "engine = { layout = \"pipeline\", cores = [0, 1, 1] }\n[[interface]]\nname = \"eth7\"\n";
+    let engine = read(text).unwrap().engine;
+    assert_eq!((engine.layout, engine.cores), (Layout::Pipeline, vec![0, 1, 1]));
 }
 
 #[test]
@@ -198,6 +205,7 @@ const MISTAKES: &[&str] = &[
     "{I}[[stack.policy]]\nuid = 1\nweight = 17",
     "metrics = { listen = \"0.0.0.0:9400\" }\n{I}",
     "metrics = { listen = \"unix:metrics.sock\" }\n{I}",
+    "engine = { layout = \"pipeline\", cores = [0, 1, 2] }\n{I}[[stack.policy]]\nuid = 1",
 ];
 
 #[test]
