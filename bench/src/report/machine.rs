@@ -44,7 +44,7 @@ impl Machine {
     }
 }
 
-/// The commit of the working tree at `root`, with a `+` if it has changes.
+/// The commit of the working tree at `root`, with a `+` if it has changes; another suite's record is none.
 #[must_use]
 pub fn commit(root: &Path) -> String {
     let git = |args: &[&str]| {
@@ -54,8 +54,9 @@ pub fn commit(root: &Path) -> String {
     let Some(hash) = git(&["rev-parse", "--short=12", "HEAD"]) else {
         return UNKNOWN.into();
     };
-    let clean =
-        git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
+    let changes =
+        git(&["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)bench/record"]);
+    let clean = changes.is_some_and(|changes| changes.is_empty());
     if clean { hash } else { hash + "+" }
 }
 
