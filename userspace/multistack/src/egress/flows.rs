@@ -2,17 +2,19 @@
 //!
 //! Rules 1 to 6 are about a packet, and are asked of each. Those after them are about whose it is, where it goes to and
 //! what the tables say: of an IPv4 packet without options that leaves by a port, nothing else. So the answer is kept, with
-//! the Ethernet header that was written, until the tables are others. It refuses to remember what is not sent, what
-//! goes to this host, and a next hop that has to be asked for: all that, [`check`] judges anew each time.
+//! the Ethernet header that was written, until the tables are others. That a session has no such source is kept as well,
+//! so that a lie costs its neighbours no more than a truth. It refuses to remember what goes to this host, and a next hop
+//! that has to be asked for: all that, [`check`] judges anew each time.
 //!
 //! A flow has one place, by its hash. Whoever sends to many destinations takes places from others, who are then judged as
-//! if there were no memory, and no slower.
+//! if there were no memory, and no slower. Whoever only lies takes no place from anybody.
 use wire::{ipv4, udp};
 
-use super::{ROOM, Sender, Sent, Verdict, World, check};
+use super::{ROOM, Refused, Sender, Sent, Verdict, World, check};
 use crate::mirror::Generation;
 use crate::neighbour::LinkNo;
 use crate::registry::SessionId;
+use abi::shm::counter::ChannelCounter;
 use abi::shm::desc::Form;
 
 /// Places, a power of two: 64 bytes each.
@@ -41,19 +43,22 @@ struct Place {
     flow: Flow,
     link: LinkNo,
     tuple: u16,
-    /// The longest packet.
+    /// The longest packet; [`NO_PACKET`] if the session does not own the source.
     mtu: u16,
     /// Where the Ethernet header begins in `header`, and so in a packet's buffer.
     start: u8,
     header: [u8; ROOM],
 }
 
+/// Every packet is longer.
+const NO_PACKET: u16 = 0;
+
 /// No session sends packets of protocol 0.
 const NOTHING: Place = Place {
     flow: Flow { addrs: 0, port: 0, protocol: 0, session: SessionId { slot: 0, generation: 0 } },
     link: LinkNo(0),
     tuple: 0,
-    mtu: 0,
+    mtu: NO_PACKET,
     start: 0,
     header: [0; ROOM],
 };
@@ -132,6 +137,11 @@ impl Flows {
 }
 
 impl Place {
+    /// Whether nobody loses anything if this session takes it.
+    fn is_free_for(&self, session: SessionId) -> bool {
+        self.flow == NOTHING.flow || self.flow.session == session
+    }
+
     #[cold]
     fn write(&self, buffer: &mut [u8]) {
         let start = usize::from(self.start);
@@ -141,15 +151,26 @@ impl Place {
     }
 }
 
-/// Judges the packet of a flow that is not known, and takes note of it if it is sent.
+/// What becomes of packets whose source is not their sender's.
+const NOT_OWNER: Verdict =
+    Verdict::Drop(Refused { counter: ChannelCounter::TxNotOwner, tuple: None, unresolved: None });
+
+/// Judges the packet of a flow that is not known, or not sent, and takes note of it.
 #[inline(never)]
 fn judge(place: &mut Place, flow: Flow, buffer: &mut [u8], sender: &Sender, world: World<'_>) -> Verdict {
+    if place.flow == flow && place.mtu == NO_PACKET {
+        return NOT_OWNER;
+    }
     let verdict = check(buffer, Form::L3, sender, world);
-    if let Verdict::Send(Sent { link: number, start, tuple, ageing: None, .. }) = verdict
-        && let Some(link) = world.network.link(number)
-        && let Some(header) = buffer.first_chunk()
-    {
-        *place = Place { flow, link: number, tuple, mtu: link.mtu, start: start as u8, header: *header };
+    match verdict {
+        Verdict::Send(Sent { link: number, start, tuple, ageing: None, .. }) => {
+            if let (Some(link), Some(header)) = (world.network.link(number), buffer.first_chunk()) {
+                *place =
+                    Place { flow, link: number, tuple, mtu: link.mtu, start: start as u8, header: *header };
+            }
+        }
+        NOT_OWNER if place.is_free_for(flow.session) => *place = Place { flow, ..NOTHING },
+        _ => {}
     }
     verdict
 }
@@ -213,5 +234,24 @@ mod tests {
         assert_eq!(send(2, &after, SESSION), Some(4));
         let other = SessionId { slot: 3, generation: 2 };
         assert_eq!((send(2, &after, other), send(2, &after, other)), (None, None));
+        // Nor did the liar take the place of the flow that it pretends to be.
+        assert_eq!(send(2, &before, SESSION), Some(4), "still remembered");
+    }
+
+    #[test]
+    fn a_lie_is_remembered_until_it_may_have_become_true() {
+        let mut mirror = Mirror::empty(1, 1);
+        let network = network([2; 6]);
+        let mut flows = Flows::default();
+        let sender = Sender { session: SESSION, form: Form::L3, mtu: 1500 };
+        let mut send = |generation, mirror: &Mirror| {
+            let world = World { mirror, network: &network };
+            flows.check(generation, &mut buffer(), Form::L3, &sender, world)
+        };
+        assert_eq!((send(1, &mirror), send(1, &mirror)), (NOT_OWNER, NOT_OWNER));
+        let target = Target { kind: kind::STACK, flags: 0, id: SESSION.slot, generation: 1, aux: 9 };
+        mirror.insert_key(SteerKey::v4(17, HERE.octets(), 53), target);
+        assert_eq!(send(1, &mirror), NOT_OWNER, "nobody looks");
+        assert!(matches!(send(2, &mirror), Verdict::Send(sent) if sent.tuple == 9));
     }
 }
