@@ -45,7 +45,7 @@ pub(crate) use originate::{Copied, Source, Wires};
 const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
-/// Such loops after which applications are shown at the latest what is theirs: a sixteenth of a millisecond or so.
+/// Such loops, of which one shows applications what is theirs: that is some twenty microseconds.
 const SHOW_EVERY: u32 = 4;
 /// Such loops, of which one writes the books.
 const ENTER_EVERY: u32 = 16;
@@ -121,8 +121,6 @@ pub struct Stacks {
     counting: Vec<u16>,
     /// Full loops since the books were written.
     loops: u32,
-    /// Full loops since applications were shown what is theirs.
-    unshown: u32,
     drr: Drr,
     flows: Flows,
     crossings: Vec<Crossing>,
@@ -148,7 +146,6 @@ impl Stacks {
             touched: Vec::with_capacity(MAX_SESSIONS),
             counting: Vec::with_capacity(MAX_SESSIONS),
             loops: 0,
-            unshown: 0,
             drr: Drr::new(MAX_SESSIONS as u16),
             flows: Flows::default(),
             crossings: Vec::with_capacity(HAIRPINS),
@@ -265,12 +262,11 @@ impl Stacks {
     /// Shows applications what is theirs, unless a loop that received so many packets has no time for it.
     ///
     /// With many applications a burst has a packet or two for each, and showing costs as much as delivering. So a full
-    /// loop leaves it to the next, four at most, and never while somebody's ring fills; a loop that finds less than a
-    /// burst, an idle one above all, always shows.
+    /// loop leaves it to the next, for every fourth shows, and never while somebody's ring fills; a loop that finds less
+    /// than a burst, an idle one above all, always shows.
     #[inline]
     pub(crate) fn show(&mut self, received: usize) {
-        self.unshown += 1;
-        if received < FULL || SHOW_EVERY <= self.unshown || self.is_anybody_behind() {
+        if received < FULL || (self.loops + 1).is_multiple_of(SHOW_EVERY) || self.is_anybody_behind() {
             self.publish();
         }
     }
@@ -283,8 +279,7 @@ impl Stacks {
     /// Shows every application what was delivered and taken since the last time, and rings those that sleep for it.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        let Self { guests, touched, unshown, .. } = self;
-        *unshown = 0;
+        let Self { guests, touched, .. } = self;
         let mut fence = None;
         for &slot in touched.iter() {
             if let Some(guest) = seated(guests, slot) {
