@@ -10,7 +10,7 @@ use crate::repo::Repo;
 use crate::toolchain::Compiler;
 
 /// Crates that know no operating system.
-const WASM: [&str; 3] = ["abi", "wire", "multistack"];
+const WASM: [&str; 4] = ["abi", "wire", "multistack", "ruler"];
 /// Crates that XDP programs may use as well.
 const BPF: [&str; 2] = ["abi", "wire"];
 
