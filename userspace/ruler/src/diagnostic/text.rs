@@ -14,8 +14,8 @@ pub fn text(name: &str, source: &[u8], diagnostics: &[Diagnostic]) -> String {
     let mut out = Vec::new();
     for found in diagnostics {
         let kind = match found.severity {
-            Severity::Error => ReportKind::Custom("error", ariadne::Color::Red),
-            Severity::Warning => ReportKind::Custom("warning", ariadne::Color::Yellow),
+            Severity::Error => ReportKind::Error,
+            Severity::Warning => ReportKind::Warning,
         };
         let place = (name, found.span.start..found.span.end);
         let mut report = Report::build(kind, place.clone())
