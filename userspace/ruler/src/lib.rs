@@ -6,6 +6,8 @@
 
 pub mod check;
 pub mod diagnostic;
+pub mod ir;
+pub mod resolved;
 pub mod source;
 pub mod syntax;
 
