@@ -3,8 +3,16 @@
 //! Fields and counts are gone: a field is a choice of byte sequences, a counted length a choice over the field's values.
 
 mod byteset;
+mod dump;
+mod length;
+mod lower;
+#[cfg(test)]
+pub(crate) mod naive;
+mod run;
 
 pub use byteset::ByteSet;
+pub use length::Length;
+pub use lower::{NODES_MAX, TooBig, lower};
 
 /// A pattern over bytes, with preferences: earlier arms and fewer repetitions first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +52,52 @@ impl Node {
         Self::Seq(Vec::new())
     }
 
+    /// No match.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self::Alt(Vec::new())
+    }
+
     /// `*`.
     #[must_use]
     pub fn any() -> Self {
         Self::Repeat { body: Box::new(Self::Byte(ByteSet::ALL)), least: 0, most: None }
+    }
+
+    /// Exactly so many bytes of a set.
+    #[must_use]
+    pub fn bytes(set: ByteSet, count: u32) -> Self {
+        match count {
+            0 => Self::empty(),
+            1 => Self::Byte(set),
+            _ => Self::Repeat { body: Box::new(Self::Byte(set)), least: count, most: Some(count) },
+        }
+    }
+
+    /// One after the other, without needless nesting; with one that never matches among them, no match.
+    #[must_use]
+    pub fn seq(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut flat = Vec::new();
+        for part in parts {
+            match part {
+                Self::Seq(inner) => flat.extend(inner),
+                Self::Alt(arms) if arms.is_empty() => return Self::never(),
+                other => flat.push(other),
+            }
+        }
+        match flat.len() {
+            1 => flat.swap_remove(0),
+            _ => Self::Seq(flat),
+        }
+    }
+
+    /// One of these, without those that never match.
+    #[must_use]
+    pub fn alt(arms: impl IntoIterator<Item = Self>) -> Self {
+        let mut left: Vec<Self> = arms.into_iter().filter(|arm| *arm != Self::never()).collect();
+        match left.len() {
+            1 => left.swap_remove(0),
+            _ => Self::Alt(left),
+        }
     }
 }
