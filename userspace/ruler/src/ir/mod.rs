@@ -2,6 +2,8 @@
 //!
 //! Fields and counts are gone: a field is a choice of byte sequences, a counted length a choice over the field's values.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod byteset;
 mod dump;
 mod length;

@@ -1,0 +1,56 @@
+//! What can be reached without a byte, in order of preference.
+
+use super::{Nfa, State, StateId};
+use crate::ir::Tag;
+
+/// Memory for walks over an NFA; walks allocate nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Closure {
+    /// When each state was last reached.
+    reached: Vec<u32>,
+    now: u32,
+    /// Where to go on, and how many tags are on the way there.
+    ways: Vec<(StateId, usize)>,
+    tags: Vec<Tag>,
+}
+
+impl Closure {
+    pub(crate) fn new(nfa: &Nfa) -> Self {
+        Self {
+            reached: vec![0; nfa.len()],
+            now: 0,
+            ways: Vec::with_capacity(nfa.silent_edges() + 1),
+            tags: Vec::with_capacity(nfa.states().filter(|state| matches!(state, State::Tag(..))).count()),
+        }
+    }
+
+    /// Forgets what was reached.
+    pub(crate) fn begin(&mut self) {
+        self.now = self.now.checked_add(1).unwrap_or_else(|| {
+            self.reached.fill(0);
+            1
+        });
+    }
+
+    /// Reaches what `from` leads to and was not reached before; what takes a byte or accepts is found, with the tags on
+    /// the way there.
+    pub(crate) fn reach(&mut self, nfa: &Nfa, from: StateId, mut found: impl FnMut(StateId, &[Tag])) {
+        self.ways.push((from, 0));
+        while let Some((id, tags)) = self.ways.pop() {
+            let reached = &mut self.reached[id.index()];
+            if *reached == self.now {
+                continue;
+            }
+            *reached = self.now;
+            self.tags.truncate(tags);
+            match nfa.state(id) {
+                State::Bytes(..) | State::Accept(_) => found(id, &self.tags),
+                State::Split(arms) => self.ways.extend(arms.iter().rev().map(|arm| (*arm, tags))),
+                State::Tag(tag, next) => {
+                    self.tags.push(*tag);
+                    self.ways.push((*next, tags + 1));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Subset construction: sets of states that an NFA may be in become the states of an automaton that is in one.
+//!
+//! A subset holds the places where the last bytes led, not all that can be reached from there: that is worked out once for
+//! each place, so a thousand literals behind one `*` cost no more than the few that are under way.
+//!
+//! *What cannot matter is dropped:* where a rule matches whatever follows, later rules and its own other ways go. Without
+//! this, `* A * | * B *` would remember which of its parts were seen.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{Classes, Closure, Nfa, RuleId, State, StateId};
+use crate::ir::ByteSet;
+
+/// How much a build may need. Time is not among them: the same source gives the same automaton everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// States before they are merged.
+    pub states: usize,
+    /// Transitions before states are merged: states times classes.
+    pub transitions: usize,
+    /// Places that subsets are put together from, over all transitions: what the build costs.
+    pub work: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { states: 65_536, transitions: 1 << 24, work: 1 << 26 }
+    }
+}
+
+/// An automaton needs more states than are allowed, or finding them costs too much.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped at {states} states (limit {limit}) for {} rules", rules.len())]
+pub struct TooMany {
+    /// How many there were when the build stopped.
+    pub states: usize,
+    /// How many may be.
+    pub limit: usize,
+    /// The rules that were built together.
+    pub rules: Vec<RuleId>,
+}
+
+/// A complete automaton, not yet minimal. State 0 is the start.
+pub(super) struct Subsets {
+    pub(super) classes: Classes,
+    pub(super) next: Vec<u32>,
+    pub(super) accepts: Vec<Option<RuleId>>,
+}
+
+pub(super) fn determinise(nfa: &Nfa, limits: &Limits) -> Result<Subsets, TooMany> {
+    let classes = Classes::new(nfa.sets());
+    let mut build = Build {
+        nfa,
+        limits,
+        closure: Closure::new(nfa),
+        all: classes.within(&ByteSet::ALL),
+        places: vec![None; nfa.len()],
+        known: HashMap::new(),
+        subsets: Vec::new(),
+        out: Subsets { classes, next: Vec::new(), accepts: Vec::new() },
+    };
+    build.run().map_err(|OverLimit| TooMany {
+        states: build.subsets.len(),
+        limit: limits.states,
+        rules: nfa.rules().map(|(rule, _)| rule).collect(),
+    })?;
+    Ok(build.out)
+}
+
+struct OverLimit;
+
+/// What is known of an NFA state that a byte may lead to.
+#[derive(Clone)]
+struct Place {
+    /// The classes of each byte set that can be taken from here, and where that leads.
+    edges: Vec<(ByteSet, StateId)>,
+    /// The rule that matches if the input ends here.
+    accepts: Option<RuleId>,
+    /// Whatever follows, the rule matches.
+    universal: bool,
+}
+
+struct Build<'n> {
+    nfa: &'n Nfa,
+    limits: &'n Limits,
+    closure: Closure,
+    /// Every class.
+    all: ByteSet,
+    places: Vec<Option<Rc<Place>>>,
+    known: HashMap<Rc<[StateId]>, u32>,
+    subsets: Vec<Rc<[StateId]>>,
+    out: Subsets,
+}
+
+impl Build<'_> {
+    fn run(&mut self) -> Result<(), OverLimit> {
+        let classes = self.out.classes.count();
+        let mut buckets: Vec<Vec<StateId>> = vec![Vec::new(); classes];
+        let mut start: Vec<StateId> = self.nfa.rules().map(|(_, start)| start).collect();
+        self.subset(&mut start)?;
+        let (mut at, mut work) = (0, 0_usize);
+        while let Some(subset) = self.subsets.get(at).map(Rc::clone) {
+            for place in &*subset {
+                for (through, next) in &self.place(*place).edges {
+                    through.iter().for_each(|class| buckets[usize::from(class)].push(*next));
+                }
+            }
+            for bucket in &mut buckets {
+                work += bucket.len();
+                let next = self.subset(bucket)?;
+                self.out.next.push(next);
+                bucket.clear();
+            }
+            if self.out.next.len() > self.limits.transitions || work > self.limits.work {
+                return Err(OverLimit);
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// The id of a subset; what does not matter in it is dropped.
+    fn subset(&mut self, places: &mut Vec<StateId>) -> Result<u32, OverLimit> {
+        places.sort_unstable();
+        places.dedup();
+        if let Some(first) = (0..places.len()).find(|index| self.place(places[*index]).universal) {
+            let sure = places[first];
+            places.truncate(first);
+            // Ids of one rule are side by side: what is left of this rule stands at the end.
+            let end = self.nfa.end_of_rule(sure);
+            while places.last().is_some_and(|place| self.nfa.end_of_rule(*place) == end) {
+                places.pop();
+            }
+            places.push(sure);
+        }
+        if let Some(id) = self.known.get(&places[..]) {
+            return Ok(*id);
+        }
+        let id = u32::try_from(self.subsets.len()).map_err(|_| OverLimit)?;
+        if self.subsets.len() >= self.limits.states {
+            return Err(OverLimit);
+        }
+        let subset: Rc<[StateId]> = Rc::from(&places[..]);
+        let accepts = subset.iter().filter_map(|place| self.place(*place).accepts).min();
+        self.out.accepts.push(accepts);
+        self.known.insert(Rc::clone(&subset), id);
+        self.subsets.push(subset);
+        Ok(id)
+    }
+
+    fn place(&mut self, id: StateId) -> Rc<Place> {
+        if let Some(place) = &self.places[id.index()] {
+            return Rc::clone(place);
+        }
+        let mut place = self.reached_from(id);
+        place.universal = self.goes_round(&place, id)
+            || place.accepts.is_some()
+                && place.edges.clone().iter().any(|(through, next)| {
+                    *through == self.all && {
+                        let beyond = self.reached_from(*next);
+                        self.goes_round(&beyond, *next)
+                    }
+                });
+        let place = Rc::new(place);
+        self.places[id.index()] = Some(Rc::clone(&place));
+        place
+    }
+
+    /// Whether each byte leads from a place where the rule matches back to it.
+    fn goes_round(&self, place: &Place, id: StateId) -> bool {
+        place.accepts.is_some() && place.edges.contains(&(self.all, id))
+    }
+
+    fn reached_from(&mut self, id: StateId) -> Place {
+        let mut place = Place { edges: Vec::new(), accepts: None, universal: false };
+        self.closure.begin();
+        self.closure.reach(self.nfa, id, |id, _| match self.nfa.state(id) {
+            State::Bytes(set, next) => place.edges.push((self.out.classes.within(set), *next)),
+            State::Accept(rule) => place.accepts = Some(*rule),
+            State::Split(_) | State::Tag(..) => {}
+        });
+        place
+    }
+}

@@ -1,0 +1,81 @@
+//! From the regex form to the smallest automaton that says which rule wins: no tags, one answer at the end of the input.
+//!
+//! All rules of one group become one automaton. It accepts whole inputs only, and of several rules the first wins. It
+//! knows nothing of where labels are; that is found afterwards, for the one rule that won.
+
+mod classes;
+mod closure;
+mod determinise;
+mod dump;
+mod minimise;
+mod nfa;
+mod table;
+
+pub use classes::Classes;
+pub(crate) use closure::Closure;
+pub use determinise::{Limits, TooMany};
+pub use nfa::{Nfa, State, StateId};
+pub use table::{Large, SMALL_CELLS, Small, Table};
+
+/// Which rule of a filter: an index into [`crate::resolved::Filter::rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u16);
+
+/// The smallest complete automaton of some rules.
+///
+/// # Invariants
+/// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first the
+/// *decided* states (whatever follows, this rule wins), then, if there is one, the *dead* state (whatever follows, no
+/// rule matches). Special states lead to themselves, and no other state does so with every byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dfa {
+    classes: Classes,
+    /// A row a state, a column a class.
+    next: Vec<u32>,
+    /// Which rule wins if the input ends here.
+    accepts: Vec<Option<RuleId>>,
+    start: u32,
+    special: u32,
+}
+
+impl Dfa {
+    /// The smallest automaton of what an NFA's rules match.
+    ///
+    /// # Errors
+    /// If building it needs more than the limits.
+    pub fn new(nfa: &Nfa, limits: &Limits) -> Result<Self, TooMany> {
+        let subsets = determinise::determinise(nfa, limits)?;
+        Ok(minimise::minimise(&subsets))
+    }
+
+    /// How many states it has.
+    #[must_use]
+    pub const fn states(&self) -> usize {
+        self.accepts.len()
+    }
+
+    /// Which bytes are never told apart.
+    #[must_use]
+    pub const fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// How many cells its table has: states times classes, these rounded up to a power of two.
+    #[must_use]
+    pub const fn cells(&self) -> usize {
+        self.states() << self.shift()
+    }
+
+    /// How far a state id is shifted to give its row.
+    const fn shift(&self) -> u32 {
+        self.classes.count().next_power_of_two().trailing_zeros()
+    }
+
+    fn row(&self, state: usize) -> &[u32] {
+        let classes = self.classes.count();
+        &self.next[state * classes..][..classes]
+    }
+}
+
+#[cfg(test)]
+mod tests;

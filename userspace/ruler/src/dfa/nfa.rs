@@ -1,0 +1,209 @@
+//! The nondeterministic automaton of some rules, after Thompson.
+//!
+//! It is built backwards, from the end of each rule, and equal states of a rule are one: alternatives that end alike share
+//! their ends, so that the lengths 6, 14, … 2,046 of one option field need 2,046 states and not the sum. Rules share
+//! nothing: each has a range of ids, in the order of the rules.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{RuleId, TooMany};
+use crate::ir::{ByteSet, Node, Tag};
+
+/// Which state of an [`Nfa`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateId(u32);
+
+impl StateId {
+    /// As an index; ids come from lengths, so it fits.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a state does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Takes one byte of a set.
+    Bytes(ByteSet, StateId),
+    /// Takes nothing and goes on at each of these, earlier preferred; none is the end of the way.
+    Split(Vec<StateId>),
+    /// Takes nothing and remembers the position.
+    Tag(Tag, StateId),
+    /// The rule matches if the input ends here.
+    Accept(RuleId),
+}
+
+/// A nondeterministic automaton.
+#[derive(Clone, Debug)]
+pub struct Nfa {
+    states: Vec<State>,
+    /// Of each rule, in order: its number, where it starts, and the first state id that is not its own any more.
+    rules: Vec<(RuleId, StateId, StateId)>,
+}
+
+impl Nfa {
+    /// The automaton of some rules, in order, without tags.
+    ///
+    /// # Errors
+    /// If it needs more states than `limit`.
+    pub fn of_rules(rules: &[(RuleId, &Node)], limit: usize) -> Result<Self, TooMany> {
+        Self::with_tags(rules, &BTreeSet::new(), limit)
+    }
+
+    /// The automaton of some rules, in order, that remembers these tags.
+    ///
+    /// # Errors
+    /// If it needs more states than `limit`.
+    pub fn with_tags(rules: &[(RuleId, &Node)], tags: &BTreeSet<Tag>, limit: usize) -> Result<Self, TooMany> {
+        let mut builder = Builder {
+            nfa: Self { states: Vec::new(), rules: Vec::new() },
+            known: HashMap::new(),
+            tags,
+            limit,
+        };
+        for (rule, node) in rules {
+            builder.known.clear();
+            let built = builder.state(State::Accept(*rule)).and_then(|accept| builder.node(node, accept));
+            let Some(start) = built else {
+                return Err(TooMany {
+                    states: limit,
+                    limit,
+                    rules: rules.iter().map(|(rule, _)| *rule).collect(),
+                });
+            };
+            let end = builder.next_id();
+            builder.nfa.rules.push((*rule, start, end));
+        }
+        Ok(builder.nfa)
+    }
+
+    /// How many states it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// What a state does.
+    #[must_use]
+    pub fn state(&self, id: StateId) -> &State {
+        &self.states[id.index()]
+    }
+
+    /// Its states, in order of ids.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &State> {
+        self.states.iter()
+    }
+
+    /// Its rules, in order, and where each starts.
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, StateId)> {
+        self.rules.iter().map(|(rule, start, _)| (*rule, *start))
+    }
+
+    /// The first id behind those of the rule that a state belongs to.
+    pub(crate) fn end_of_rule(&self, state: StateId) -> StateId {
+        let rule = self.rules.partition_point(|(_, _, end)| *end <= state);
+        self.rules[rule].2
+    }
+
+    /// Every set of bytes that some state takes.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &ByteSet> {
+        let mut seen = std::collections::HashSet::new();
+        self.states.iter().filter_map(move |state| match state {
+            State::Bytes(set, _) => seen.insert(*set).then_some(set),
+            _ => None,
+        })
+    }
+
+    /// How many ways lead from one state to the next without a byte.
+    pub(crate) fn silent_edges(&self) -> usize {
+        let edges = |state: &State| match state {
+            State::Split(arms) => arms.len(),
+            State::Tag(..) => 1,
+            State::Bytes(..) | State::Accept(_) => 0,
+        };
+        self.states.iter().map(edges).sum()
+    }
+}
+
+struct Builder<'t> {
+    nfa: Nfa,
+    known: HashMap<State, StateId>,
+    tags: &'t BTreeSet<Tag>,
+    limit: usize,
+}
+
+/// Each function gives `None` beyond the limit.
+impl Builder<'_> {
+    /// Where to begin to match `node` and then go on at `next`.
+    fn node(&mut self, node: &Node, next: StateId) -> Option<StateId> {
+        match node {
+            Node::Byte(set) => self.state(State::Bytes(*set, next)),
+            Node::Tag(tag) if self.tags.contains(tag) => self.state(State::Tag(*tag, next)),
+            Node::Tag(_) => Some(next),
+            Node::Seq(parts) => parts.iter().rev().try_fold(next, |next, part| self.node(part, next)),
+            Node::Alt(arms) => {
+                let arms: Option<Vec<StateId>> = arms.iter().map(|arm| self.node(arm, next)).collect();
+                self.split(arms?)
+            }
+            Node::Repeat { body, least, most } => {
+                let mut entry = match most {
+                    None => self.again(body, next)?,
+                    Some(most) => {
+                        (*least..*most).try_fold(next, |entry, _| self.optional(body, entry, next))?
+                    }
+                };
+                for _ in 0..*least {
+                    entry = self.node(body, entry)?;
+                }
+                Some(entry)
+            }
+        }
+    }
+
+    fn optional(&mut self, body: &Node, then: StateId, next: StateId) -> Option<StateId> {
+        let once = self.node(body, then)?;
+        self.split(vec![next, once])
+    }
+
+    fn again(&mut self, body: &Node, next: StateId) -> Option<StateId> {
+        let id = self.push(State::Split(Vec::new()))?;
+        let once = self.node(body, id)?;
+        let ways = State::Split(vec![next, once]);
+        self.nfa.states[id.index()] = ways;
+        Some(id)
+    }
+
+    fn split(&mut self, mut arms: Vec<StateId>) -> Option<StateId> {
+        let mut seen = BTreeSet::new();
+        arms.retain(|arm| seen.insert(*arm));
+        match arms[..] {
+            [only] => Some(only),
+            _ => self.state(State::Split(arms)),
+        }
+    }
+
+    fn state(&mut self, state: State) -> Option<StateId> {
+        if let Some(id) = self.known.get(&state) {
+            return Some(*id);
+        }
+        let id = self.push(state.clone())?;
+        self.known.insert(state, id);
+        Some(id)
+    }
+
+    fn push(&mut self, state: State) -> Option<StateId> {
+        let id = self.next_id();
+        (self.nfa.states.len() < self.limit).then(|| self.nfa.states.push(state))?;
+        Some(id)
+    }
+
+    fn next_id(&self) -> StateId {
+        StateId(u32::try_from(self.nfa.states.len()).unwrap_or(u32::MAX))
+    }
+}
