@@ -7,6 +7,7 @@
 pub mod check;
 pub mod dfa;
 pub mod diagnostic;
+pub mod exec;
 pub mod ir;
 pub mod resolved;
 pub mod source;

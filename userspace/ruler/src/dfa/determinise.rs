@@ -54,8 +54,7 @@ pub(super) fn determinise(nfa: &Nfa, limits: &Limits) -> Result<Subsets, TooMany
         nfa,
         limits,
         closure: Closure::new(nfa),
-        all: classes.within(&ByteSet::ALL),
-        places: vec![None; nfa.len()],
+        edges: vec![None; nfa.len()],
         known: HashMap::new(),
         subsets: Vec::new(),
         out: Subsets { classes, next: Vec::new(), accepts: Vec::new() },
@@ -70,24 +69,14 @@ pub(super) fn determinise(nfa: &Nfa, limits: &Limits) -> Result<Subsets, TooMany
 
 struct OverLimit;
 
-/// What is known of an NFA state that a byte may lead to.
-#[derive(Clone)]
-struct Place {
-    /// The classes of each byte set that can be taken from here, and where that leads.
-    edges: Vec<(ByteSet, StateId)>,
-    /// The rule that matches if the input ends here.
-    accepts: Option<RuleId>,
-    /// Whatever follows, the rule matches.
-    universal: bool,
-}
+/// The classes of each byte set that can be taken from a state, and where that leads.
+type Edges = Rc<[(ByteSet, StateId)]>;
 
 struct Build<'n> {
     nfa: &'n Nfa,
     limits: &'n Limits,
     closure: Closure,
-    /// Every class.
-    all: ByteSet,
-    places: Vec<Option<Rc<Place>>>,
+    edges: Vec<Option<Edges>>,
     known: HashMap<Rc<[StateId]>, u32>,
     subsets: Vec<Rc<[StateId]>>,
     out: Subsets,
@@ -102,7 +91,7 @@ impl Build<'_> {
         let (mut at, mut work) = (0, 0_usize);
         while let Some(subset) = self.subsets.get(at).map(Rc::clone) {
             for place in &*subset {
-                for (through, next) in &self.place(*place).edges {
+                for (through, next) in self.edges(*place).iter() {
                     through.iter().for_each(|class| buckets[usize::from(class)].push(*next));
                 }
             }
@@ -124,16 +113,7 @@ impl Build<'_> {
     fn subset(&mut self, places: &mut Vec<StateId>) -> Result<u32, OverLimit> {
         places.sort_unstable();
         places.dedup();
-        if let Some(first) = (0..places.len()).find(|index| self.place(places[*index]).universal) {
-            let sure = places[first];
-            places.truncate(first);
-            // Ids of one rule are side by side: what is left of this rule stands at the end.
-            let end = self.nfa.end_of_rule(sure);
-            while places.last().is_some_and(|place| self.nfa.end_of_rule(*place) == end) {
-                places.pop();
-            }
-            places.push(sure);
-        }
+        self.nfa.prune(places);
         if let Some(id) = self.known.get(&places[..]) {
             return Ok(*id);
         }
@@ -142,44 +122,26 @@ impl Build<'_> {
             return Err(OverLimit);
         }
         let subset: Rc<[StateId]> = Rc::from(&places[..]);
-        let accepts = subset.iter().filter_map(|place| self.place(*place).accepts).min();
+        let accepts = subset.iter().find_map(|place| self.nfa.accepts(*place));
         self.out.accepts.push(accepts);
         self.known.insert(Rc::clone(&subset), id);
         self.subsets.push(subset);
         Ok(id)
     }
 
-    fn place(&mut self, id: StateId) -> Rc<Place> {
-        if let Some(place) = &self.places[id.index()] {
-            return Rc::clone(place);
+    fn edges(&mut self, place: StateId) -> Edges {
+        if let Some(edges) = &self.edges[place.index()] {
+            return Rc::clone(edges);
         }
-        let mut place = self.reached_from(id);
-        place.universal = self.goes_round(&place, id)
-            || place.accepts.is_some()
-                && place.edges.clone().iter().any(|(through, next)| {
-                    *through == self.all && {
-                        let beyond = self.reached_from(*next);
-                        self.goes_round(&beyond, *next)
-                    }
-                });
-        let place = Rc::new(place);
-        self.places[id.index()] = Some(Rc::clone(&place));
-        place
-    }
-
-    /// Whether each byte leads from a place where the rule matches back to it.
-    fn goes_round(&self, place: &Place, id: StateId) -> bool {
-        place.accepts.is_some() && place.edges.contains(&(self.all, id))
-    }
-
-    fn reached_from(&mut self, id: StateId) -> Place {
-        let mut place = Place { edges: Vec::new(), accepts: None, universal: false };
+        let mut edges = Vec::new();
         self.closure.begin();
-        self.closure.reach(self.nfa, id, |id, _| match self.nfa.state(id) {
-            State::Bytes(set, next) => place.edges.push((self.out.classes.within(set), *next)),
-            State::Accept(rule) => place.accepts = Some(*rule),
-            State::Split(_) | State::Tag(..) => {}
+        self.closure.reach(self.nfa, place, |id, _| {
+            if let State::Bytes(set, next) = self.nfa.state(id) {
+                edges.push((self.out.classes.within(set), *next));
+            }
         });
-        place
+        let edges = Edges::from(edges);
+        self.edges[place.index()] = Some(Rc::clone(&edges));
+        edges
     }
 }

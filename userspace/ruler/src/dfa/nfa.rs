@@ -39,6 +39,17 @@ pub struct Nfa {
     states: Vec<State>,
     /// Of each rule, in order: its number, where it starts, and the first state id that is not its own any more.
     rules: Vec<(RuleId, StateId, StateId)>,
+    /// What is known of each state.
+    facts: Vec<Facts>,
+}
+
+/// What holds of a state without looking at a byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Facts {
+    /// Its rule matches if the input ends here.
+    accepts: bool,
+    /// Its rule matches whatever follows.
+    sure: bool,
 }
 
 impl Nfa {
@@ -56,7 +67,7 @@ impl Nfa {
     /// If it needs more states than `limit`.
     pub fn with_tags(rules: &[(RuleId, &Node)], tags: &BTreeSet<Tag>, limit: usize) -> Result<Self, TooMany> {
         let mut builder = Builder {
-            nfa: Self { states: Vec::new(), rules: Vec::new() },
+            nfa: Self { states: Vec::new(), rules: Vec::new(), facts: Vec::new() },
             known: HashMap::new(),
             tags,
             limit,
@@ -74,6 +85,7 @@ impl Nfa {
             let end = builder.next_id();
             builder.nfa.rules.push((*rule, start, end));
         }
+        builder.nfa.find_facts();
         Ok(builder.nfa)
     }
 
@@ -105,10 +117,62 @@ impl Nfa {
         self.rules.iter().map(|(rule, start, _)| (*rule, *start))
     }
 
-    /// The first id behind those of the rule that a state belongs to.
-    pub(crate) fn end_of_rule(&self, state: StateId) -> StateId {
-        let rule = self.rules.partition_point(|(_, _, end)| *end <= state);
-        self.rules[rule].2
+    /// The rule that matches if the input ends here.
+    pub(crate) fn accepts(&self, state: StateId) -> Option<RuleId> {
+        self.facts[state.index()].accepts.then(|| self.rules[self.rule_index(state)].0)
+    }
+
+    /// Whether the rule of a state matches whatever follows.
+    pub(crate) fn sure(&self, state: StateId) -> bool {
+        self.facts[state.index()].sure
+    }
+
+    /// Which of the rules a state belongs to.
+    pub(crate) fn rule_index(&self, state: StateId) -> usize {
+        self.rules.partition_point(|(_, _, end)| *end <= state)
+    }
+
+    /// Drops from a set of states, in order of ids, what cannot change the verdict: where a rule is sure, its other states
+    /// and those of later rules.
+    pub(crate) fn prune(&self, states: &mut Vec<StateId>) {
+        let Some(first) = states.iter().position(|state| self.sure(*state)) else { return };
+        let sure = states[first];
+        // Ids of one rule are side by side, so what else is left of this rule stands at the end.
+        states.truncate(first);
+        let rule = self.rule_index(sure);
+        while states.last().is_some_and(|state| self.rule_index(*state) == rule) {
+            states.pop();
+        }
+        states.push(sure);
+    }
+
+    /// Facts go against the way of the states; loops need more than one round.
+    fn find_facts(&mut self) {
+        self.facts = vec![Facts::default(); self.states.len()];
+        loop {
+            let mut changed = false;
+            for (index, state) in self.states.iter().enumerate() {
+                let facts = match state {
+                    State::Bytes(..) => Facts::default(),
+                    State::Accept(_) => Facts { accepts: true, sure: false },
+                    State::Tag(_, next) => self.facts[next.index()],
+                    State::Split(arms) => {
+                        let accepts = arms.iter().any(|arm| self.facts[arm.index()].accepts);
+                        let circles = |arm: &StateId| match &self.states[arm.index()] {
+                            State::Bytes(set, next) => *set == ByteSet::ALL && next.index() == index,
+                            _ => false,
+                        };
+                        let sure = accepts && arms.iter().any(circles)
+                            || arms.iter().any(|arm| self.facts[arm.index()].sure);
+                        Facts { accepts, sure }
+                    }
+                };
+                changed |= std::mem::replace(&mut self.facts[index], facts) != facts;
+            }
+            if !changed {
+                return;
+            }
+        }
     }
 
     /// Every set of bytes that some state takes.

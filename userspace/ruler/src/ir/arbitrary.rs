@@ -99,7 +99,7 @@ pub(crate) fn inputs(node: &Node, count: usize, random: &mut Random) -> Vec<Vec<
         .map(|_| {
             let mut input = Vec::new();
             walk(node, random, &mut input);
-            input.truncate(40);
+            input.truncate(16);
             match random.below(4) {
                 0 if !input.is_empty() => {
                     let at = random.below(input.len());

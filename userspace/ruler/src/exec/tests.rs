@@ -1,0 +1,94 @@
+//! Every engine gives the verdicts of the naive matcher, for random rules and batches of packets that nearly match.
+
+use proptest::prelude::*;
+
+use super::engine::Engine;
+use super::ladder::{self, Limits, Rung, Slow};
+use super::{lanes, one};
+use crate::dfa::{Dfa, Large, Nfa, RuleId, Small, Table};
+use crate::ir::{Node, arbitrary, arbitrary::Random, naive};
+
+pub(super) fn numbered(nodes: &[Node]) -> Vec<(RuleId, &Node)> {
+    (0..).map(RuleId).zip(nodes).collect()
+}
+
+pub(super) fn expected(nodes: &[Node], packets: &[&[u8]]) -> Vec<Option<RuleId>> {
+    let first = |packet: &&[u8]| numbered(nodes).into_iter().find(|(_, node)| naive::matches(node, packet));
+    packets.iter().map(|packet| first(packet).map(|(rule, _)| rule)).collect()
+}
+
+/// Limits that leave but one kind of engine.
+pub(super) fn only(rung: Rung) -> Limits {
+    let at_most = |last: Rung, limit: usize| if rung <= last { limit } else { 0 };
+    let limits = Limits::default();
+    Limits {
+        small_cells: if rung == Rung::Large { 0 } else { limits.small_cells },
+        dfa: crate::dfa::Limits { states: at_most(Rung::Groups, limits.dfa.states), ..limits.dfa },
+        groups: at_most(Rung::Groups, limits.groups),
+        arena_bytes: at_most(Rung::Lazy, limits.arena_bytes),
+        slow: Slow::Allowed,
+        ..limits
+    }
+}
+
+pub(super) fn judge(engine: &Engine, packets: &[&[u8]]) -> Vec<Option<RuleId>> {
+    // What stands there before must not matter.
+    let mut verdicts = vec![Some(RuleId(999)); packets.len()];
+    engine.judge(&mut engine.scratch(), packets, &mut verdicts);
+    verdicts
+}
+
+fn in_lanes<T: Table>(table: &T, packets: &[&[u8]]) -> Vec<Option<RuleId>> {
+    let mut verdicts = vec![Some(RuleId(999)); packets.len()];
+    lanes::judge(table, packets, &mut verdicts);
+    verdicts
+}
+
+fn one_by_one<T: Table>(table: &T, packets: &[&[u8]]) -> Vec<Option<RuleId>> {
+    packets.iter().map(|packet| one::verdict(table, packet)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rt4_all_engines_give_the_verdicts_of_the_naive_matcher(
+        nodes in proptest::collection::vec(arbitrary::node(), 1..5),
+        seed in any::<u64>(),
+        each in 1_usize..24,
+    ) {
+        let mut random = Random::new(seed);
+        let packets: Vec<Vec<u8>> =
+            nodes.iter().flat_map(|node| arbitrary::inputs(node, each, &mut random)).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let expected = expected(&nodes, &packets);
+        let nfa = Nfa::of_rules(&numbered(&nodes), 1 << 16).unwrap();
+        let dfa = Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap();
+        let (small, large) = (Small::new(&dfa).unwrap(), Large::new(&dfa));
+        prop_assert_eq!(&one_by_one(&small, &packets), &expected);
+        prop_assert_eq!(&one_by_one(&large, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&small, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&large, &packets), &expected);
+        for rung in [Rung::Small, Rung::Large, Rung::Lazy, Rung::Simulation] {
+            let (engine, report) = ladder::build(&numbered(&nodes), &only(rung)).unwrap();
+            prop_assert_eq!(report.rung, rung);
+            prop_assert_eq!(&judge(&engine, &packets), &expected, "{:?}", rung);
+        }
+    }
+
+    #[test]
+    fn rt4_lanes_agree_with_one_lane_whatever_the_lengths(
+        node in arbitrary::node(),
+        lengths in proptest::collection::vec(prop_oneof![0_usize..9, 0_usize..200, 1_000_usize..4_000], 0..150),
+        seed in any::<u64>(),
+    ) {
+        let nfa = Nfa::of_rules(&[(RuleId(0), &node)], 1 << 16).unwrap();
+        let dfa = Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap();
+        let small = Small::new(&dfa).unwrap();
+        let mut random = Random::new(seed);
+        let packets: Vec<Vec<u8>> =
+            lengths.iter().map(|length| (0..*length).map(|_| b"abcd"[random.below(4)]).collect()).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        prop_assert_eq!(in_lanes(&small, &packets), one_by_one(&small, &packets));
+    }
+}
