@@ -8,6 +8,7 @@ pub mod check;
 pub mod diagnostic;
 pub mod ir;
 pub mod resolved;
+pub mod rewrite;
 pub mod source;
 pub mod syntax;
 
