@@ -2,6 +2,9 @@
 //!
 //! The key is an argument and never shown. What is not 4 or 16 bytes is no address and becomes zeros, never itself.
 //!
+//! An address may become itself: where it goes on as the pad does, two neighbouring bits have the same block and change or
+//! stay together, so about one in ten thousand does. That is in the definition, not here.
+//!
 //! Bit i of the result is bit i of the address XOR the first bit of AES of a block that begins with the address's first
 //! i bits and goes on as the pad does. So the first sixteen bits of a result depend on sixteen bits only, for
 //! addresses of both lengths: they are tabulated once, 128 KiB. The blocks of the other bits do not depend on each

@@ -10,6 +10,7 @@ use wire::{ipv4, ipv6};
 use super::{
     anonymise::{Anonymiser, Cache},
     checksum::{self, Before},
+    field::Field,
     plan::{Kind, Load, Loaded, Mode, Piece, Plan, Slot, What, Write},
 };
 use crate::resolved::LabelId;
@@ -330,46 +331,4 @@ fn write_fields(plan: &Plan, items: &[Placed], loaded: &[u8], new: &mut [u8]) ->
         }
     }
     Ok(skipped)
-}
-
-/// A field of an item of the output.
-struct Field {
-    item: Range<usize>,
-    offset_bits: usize,
-    bits: usize,
-}
-
-impl Field {
-    /// Sets it to a value of whole bytes, right-aligned: what stands to the left of the field's width is left out.
-    fn set(&self, new: &mut [u8], value: &[u8]) -> Result<(), Refusal> {
-        let item = new.get_mut(self.item.clone()).ok_or(Refusal::Field)?;
-        let end = self.offset_bits + self.bits;
-        if item.len() < end.div_ceil(8) {
-            return Err(Refusal::Field);
-        }
-        if self.offset_bits.is_multiple_of(8) && self.bits.is_multiple_of(8) {
-            let bytes = item.get_mut(self.offset_bits / 8..end / 8).unwrap_or_default();
-            let (missing, spare) =
-                (bytes.len().saturating_sub(value.len()), value.len().saturating_sub(bytes.len()));
-            let (left, right) = bytes.split_at_mut(missing);
-            left.fill(0);
-            return copy(value.get(spare..).unwrap_or_default(), right);
-        }
-        for bit in 0..self.bits {
-            let from =
-                value.len().checked_sub(bit / 8 + 1).and_then(|at| value.get(at)).copied().unwrap_or(0);
-            let to = end - bit - 1;
-            if let Some(byte) = item.get_mut(to / 8) {
-                let mask = 0x80 >> (to % 8);
-                *byte = if from >> (bit % 8) & 1 == 1 { *byte | mask } else { *byte & !mask };
-            }
-        }
-        Ok(())
-    }
-
-    fn set_number(&self, new: &mut [u8], number: usize) -> Result<(), Refusal> {
-        let number = u64::try_from(number).map_err(|_| Refusal::Field)?;
-        let fits = u32::try_from(self.bits).ok().and_then(|bits| number.checked_shr(bits)).unwrap_or(0) == 0;
-        if fits { self.set(new, &number.to_be_bytes()) } else { Err(Refusal::Field) }
-    }
 }

@@ -12,8 +12,10 @@ pub mod anonymise;
 mod apply;
 mod checksum;
 mod dump;
+mod field;
 mod outline;
 mod plan;
+mod text;
 
 pub use apply::{Bounds, KeyMissing, Refusal, Rewritten, Scratch, apply};
 pub use plan::{Kind, Plan};
