@@ -131,12 +131,13 @@ impl Draft {
                 }
                 (rule::T, _) => {
                     set(7, 0, 16, constant(&[0x12, 0x34]));
-                    let sum_is_last = self.settings[8] && ip.is_some_and(|ip| ip < at) && sums == 0;
-                    if sum_is_last {
+                    let is_first = self.settings[8] && ip.is_some_and(|ip| ip < at) && sums == 0;
+                    if is_first {
                         sums += 1;
                         set(8, 8 * transport.field(), 16, sum.clone());
                     }
                 }
+                (rule::MAYBE, _) => set(9, 0, 8, Value::Label(id(rule::MAYBE))),
                 (rule::HEAD, _) => {
                     set(9, 8, 8, constant(&[0x7f]));
                     set(10, 16, 7, len.clone());

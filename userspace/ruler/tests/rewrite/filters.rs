@@ -120,6 +120,12 @@ fn plans_of_known_outputs() {
         vec![constant(b"x"), item(Part::Unpad(id(rule::E), id(rule::I)))],
     );
     plan(
+        "unpad of what begins before the datagram, at the end",
+        4,
+        vec![label(rule::E_DST), item(Part::Unpad(id(rule::E_SRC), id(rule::I)))],
+    );
+    plan("a sum at an odd place", 4, with(3, |udp| udp.with(7, 2, Value::UdpCsum(id(rule::I)))));
+    plan(
         "bits",
         6,
         with(1, |ip| {

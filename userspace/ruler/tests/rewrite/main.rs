@@ -103,6 +103,10 @@ proptest! {
         let bounds = Bounds { least, most };
         let limit = Bounds { least, most: most.min(frame) };
         let want = naive::rewrite(&rule, &packet.bytes, &packet.labels, limit, &ANONYMISER, mode(&plan));
+        if mode(&plan) == Mode::Incremental && traffic::is_whole(&shape) {
+            let full = naive::rewrite(&rule, &packet.bytes, &packet.labels, limit, &ANONYMISER, Mode::Full);
+            prop_assert_eq!(&full, &want, "{}", plan.dump(&rule.labels));
+        }
         for plan in [Kind::Patch, Kind::Cut, Kind::Rebuild].into_iter().filter_map(|kind| plan.as_kind(kind)) {
             let got = rewritten(&plan, &packet.bytes, &packet.labels, room, bounds);
             prop_assert_eq!(&got, &want, "{}", plan.dump(&rule.labels));
@@ -193,6 +197,21 @@ fn a_longer_packet_takes_the_room_behind_it_and_then_before_it() {
     assert_eq!(begin(5, 8), Ok((2, 56)));
     assert_eq!(begin(5, 6), Ok((0, 56)));
     assert_eq!(begin(5, 5), Err(Refusal::TooLong));
+}
+
+#[test]
+fn a_label_ends_where_the_packet_does() {
+    let packet = traffic::packet(&plain());
+    let rule = rule::rule(4, vec![label(rule::HEAD), label(rule::E_DST), label(rule::TAIL)]);
+    let plan = Plan::of(&rule).unwrap();
+    let len = packet.bytes.len();
+    let mut labels = packet.labels.clone();
+    labels[rule::HEAD] = len - 2..len + 7;
+    labels[rule::TAIL] = len + 1..len + 3;
+    let (output, _) = rewritten(&plan, &packet.bytes, &labels, (0, 9), OFFLINE).unwrap();
+    assert_eq!(output, [2, 3, 2, 0, 0, 0, 0, 1]);
+    let (output, _) = rewritten(&plan, &packet.bytes, &labels[..rule::E_SRC], (0, 9), OFFLINE).unwrap();
+    assert_eq!(output, [2, 0, 0, 0, 0, 1]);
 }
 
 #[test]

@@ -165,6 +165,15 @@ fn transport_header(shape: &Shape) -> Vec<u8> {
     }
 }
 
+/// Whether it is no fragment and has all its checksums.
+pub(crate) fn is_whole(shape: &Shape) -> bool {
+    let is_fragment = match shape.ip {
+        Ip::V4 { fragment, .. } => fragment & 0x3fff != 0,
+        Ip::V6 { extension } => extension == Some(44),
+    };
+    !is_fragment && !shape.unsummed
+}
+
 pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
     let fragment = prop_oneof![8 => Just(0), 2 => Just(0x4000), 1 => Just(0x2000), 1 => Just(0x0010)];
     // Hop-by-hop and destination options; of a fragment header the same bytes say "more to come".
@@ -191,7 +200,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// Those that are no fragments and have all their checksums.
+/// Those that [`is_whole`] says are.
 pub(crate) fn whole() -> impl Strategy<Value = Shape> {
     shapes().prop_map(|shape| {
         let ip = match shape.ip {
