@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod exec;
 pub mod ir;
 pub mod resolved;
+pub mod rewrite;
 pub mod source;
 pub mod syntax;
 
