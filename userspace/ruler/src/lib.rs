@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod check;
+pub mod dag;
 pub mod dfa;
 pub mod diagnostic;
 pub mod exec;

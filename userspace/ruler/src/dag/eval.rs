@@ -1,0 +1,112 @@
+//! Walks the DAG on a packet, as workers do: from the root, or from the node where the eBPF program stopped.
+//!
+//! It allocates nothing and reads each place once; a node number that means nothing here is refused.
+
+use super::{Case, Dag, Node, NodeId, RoadId, paths::SEGMENTS_MAX};
+
+/// Where a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The leaf's node.
+    pub leaf: NodeId,
+    /// The bases that its rests are counted from.
+    pub bases: Bases,
+}
+
+/// Where segments begin in one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bases {
+    at: [u32; SEGMENTS_MAX],
+    count: u8,
+}
+
+impl Bases {
+    const START: Self = Self { at: [0; SEGMENTS_MAX], count: 1 };
+
+    /// A base; `None` if the walk did not come so far.
+    #[must_use]
+    pub fn get(&self, base: u8) -> Option<usize> {
+        let at = self.at.get(..usize::from(self.count))?.get(usize::from(base))?;
+        usize::try_from(*at).ok()
+    }
+
+    fn last(&self) -> usize {
+        self.get(self.count - 1).unwrap_or(usize::MAX)
+    }
+
+    /// With one more; one too many changes nothing, but there never is.
+    fn push(&mut self, base: usize) {
+        if let Some(at) = self.at.get_mut(usize::from(self.count)) {
+            *at = u32::try_from(base).unwrap_or(u32::MAX);
+            self.count += 1;
+        }
+    }
+}
+
+impl Dag {
+    /// The leaf of a packet.
+    #[must_use]
+    pub fn eval(&self, packet: &[u8]) -> Reached {
+        self.walk(NodeId::ROOT, Bases::START, packet)
+    }
+
+    /// The leaf of a packet on which a walk came to this node. `None`: there is no such node, or the packet is not one
+    /// that comes there.
+    #[must_use]
+    pub fn eval_from(&self, node: NodeId, packet: &[u8]) -> Option<Reached> {
+        let bases = self.bases(*self.roads.get(node.index())?, packet)?;
+        Some(self.walk(node, bases, packet))
+    }
+
+    fn walk(&self, mut node: NodeId, mut bases: Bases, packet: &[u8]) -> Reached {
+        loop {
+            let base = bases.last();
+            node = match self.node(node) {
+                Node::Len { bytes, yes, no } => {
+                    let end = usize::try_from(*bytes).ok().and_then(|bytes| base.checked_add(bytes));
+                    if end.is_some_and(|end| end <= packet.len()) { *yes } else { *no }
+                }
+                Node::Probe(probe) => match probe.place.read(packet, base) {
+                    Some(value) => probe.to(value),
+                    None => unreachable!("a length was tested before"),
+                },
+                Node::Base { advance, to } => {
+                    bases.push(base.saturating_add(advance.distance(packet, base).unwrap_or(usize::MAX)));
+                    *to
+                }
+                Node::Leaf(_) => return self.reached(node, bases),
+            };
+        }
+    }
+
+    /// A leaf may need fewer bases than the walk found.
+    fn reached(&self, leaf: NodeId, mut bases: Bases) -> Reached {
+        let needed = self.base(leaf) + 1;
+        for at in bases.at.iter_mut().skip(usize::from(needed)) {
+            *at = 0;
+        }
+        bases.count = bases.count.min(needed);
+        Reached { leaf, bases }
+    }
+
+    fn bases(&self, road: RoadId, packet: &[u8]) -> Option<Bases> {
+        let step = self.steps.get(usize::from(road.0))?;
+        let Some((before, advance)) = step.from else { return Some(Bases::START) };
+        let mut bases = self.bases(before, packet)?;
+        let base = bases.last();
+        bases.push(base.checked_add(advance.distance(packet, base)?)?);
+        Some(bases)
+    }
+}
+
+impl super::Probe {
+    /// Where a value leads.
+    #[must_use]
+    pub fn to(&self, value: u64) -> NodeId {
+        let behind = self.cases.partition_point(|case| case.last < value);
+        match self.cases.get(behind) {
+            Some(Case { first, to, .. }) if *first <= value => *to,
+            _ => self.default,
+        }
+    }
+}
