@@ -1,9 +1,10 @@
 //! Every diagnostic as people and programs see it.
 
-use ruler::diagnostic::text;
+use ruler::bundle::Bundle;
+use ruler::diagnostic::{Diagnostic, text};
 
 /// One source for each code, and one for each likely mistake.
-const CASES: [(&str, &str); 26] = [
+const CASES: &[(&str, &str)] = &[
     ("RL001 character", "filter f é * => accept;"),
     ("RL002 no end", "filter f \"abc\n * => accept;"),
     ("RL002 escape", "filter f \"a\\q\" * => accept;"),
@@ -20,28 +21,73 @@ const CASES: [(&str, &str); 26] = [
     ("RL101 end", "filter f"),
     ("RL102 accept", "filter f\n  1 * => accept\n  byte * => reject;"),
     ("RL103 byte", "filter f byte with [a=1] * => accept;"),
-    ("RL103 count", "filter f T#2 with [a=1] * => accept;"),
+    ("RL103 count", "pattern T : a:byte filter f T#2 with [a=1] * => accept;"),
     ("RL104 any", "filter f *#3 => accept;"),
     ("RL206 byte", "filter f byte#12 0x800 * => accept;"),
-    ("RL206 bits", "filter f T with [a=9~3b] * => accept;"),
+    ("RL206 bits", "pattern T : a:bit#3 bit#5 filter f T with [a=9~3b] * => accept;"),
     ("RL206 number", "filter f 99999999999999999999 * => accept;"),
     ("RL207 count", "filter f byte#0 * => accept;"),
     ("RL207 range", "filter f 9..3 * => accept;"),
     ("RL207 mask", "filter f 3/2 * => accept;"),
     ("RL402 count", "filter f byte#65536 * => accept;"),
     ("RL901 star", "filter f byte* 42 => accept;"),
+    ("RL006 not there", "include \"gone.rli\" filter f * => accept;"),
+    ("RL007 cycle", "include \"a.rl\" filter f * => accept;"),
+    ("RL104 group", "filter f (byte#?)#2 * => accept;"),
+    ("RL201 template", "pattern P : 1 pattern P : 2 filter f P * => accept;"),
+    ("RL202 near", "include \"layouts.rli\" filter f Ethernet_IPv4 TPC * => accept;"),
+    ("RL202 nothing included", "filter f TCP * => accept;"),
+    ("RL203 recursion", "pattern P : byte Q ; pattern Q : P ;"),
+    ("RL204 near", "include \"layouts.rli\" filter f IPv4_TCP with [dts=0~4] * => accept;"),
+    ("RL205 number", "include \"layouts.rli\" filter f TCP with [dest=80] * => accept;"),
+    (
+        "RL205 set to",
+        "include \"layouts.rli\" filter f t:TCP with [doff=5~4b] * => t with [win=1, csum=0~2];",
+    ),
+    (
+        "RL208 other value",
+        "include \"layouts.rli\" filter f Ethernet_IPv4 with [proto=0x86dd~2] * => accept;",
+    ),
+    ("RL208 excluded", "filter f !(0..255) * => accept;"),
+    ("RL209 bits", "filter f bit#12 byte * => accept;"),
+    ("RL210 twice", "filter f x:byte x:byte * => accept;"),
+    ("RL211 repeated", "filter f (x:byte 1)#3 * => accept;"),
+    ("RL212 not before", "filter f data:byte#(n*4) n:byte * => accept;"),
+    ("RL212 too wide", "filter f n:byte#2 byte#(n) * => accept;"),
+    ("RL301 label", "filter f x:byte#4 * => y;"),
+    ("RL302 bits", "filter f x:bit y:bit#7 * => x;"),
+    ("RL303 unknown", "filter f x:byte * => zeros(x);"),
+    ("RL303 place", "filter f x:(a:byte#2 byte#18) * => x with [a=ipv4_csum()];"),
+    ("RL304 overlap", "filter f x:(a:(b:byte) byte) * => x with [a=1, b=2];"),
+    ("RL305 varies", "filter f x:(byte#1..2 a:byte) * => x with [a=1];"),
+    ("RL401 long", "filter f byte#65535 byte * => accept;"),
+    ("RL902 hidden", "include \"layouts.rli\" pattern UDP : byte#8 filter f UDP * => accept;"),
+    ("RL903 after any", "filter f\n * => accept;\n byte * => reject;"),
+    ("RL903 equal", "filter f\n 1 => accept;\n 1 => reject;"),
+    ("RL904 header", "include \"layouts.rli\" filter f Ethernet_IPv4 IPv4_TCP TCP => accept;"),
+    ("RL905 IPv4", "include \"layouts.rli\" filter f ih:IPv4 p:* => ih with [ttl=1] p;"),
+    ("RL905 UDP", "include \"layouts.rli\" filter f ih:IPv4_UDP u:UDP p:* => ih u with [dest=53~2] p;"),
+    ("RL906 IPv4", "include \"layouts.rli\" filter f ih:IPv4 p:* => ih;"),
 ];
 
 fn code(name: &str) -> &str {
     &name[..5]
 }
 
+fn bundle(source: &str) -> Bundle {
+    Bundle::new("a.rl", source)
+}
+
+fn found(source: &str) -> Vec<Diagnostic> {
+    ruler::resolve(&bundle(source)).1
+}
+
 #[test]
 fn each_source_gives_the_code_it_is_for() {
     for (name, source) in CASES {
-        let (_, found) = ruler::read(source.as_bytes());
+        let found = found(source);
         let codes: Vec<_> = found.iter().map(|found| found.code.to_string()).collect();
-        assert_eq!(codes, [code(name)], "{name}:\n{}", text("a.rl", source.as_bytes(), &found));
+        assert_eq!(codes, [code(name)], "{name}:\n{}", text(&bundle(source), &found));
     }
 }
 
@@ -49,16 +95,14 @@ fn each_source_gives_the_code_it_is_for() {
 fn as_text() {
     let shown: String = CASES
         .iter()
-        .map(|(name, source)| {
-            format!("# {name}\n{}\n", text("a.rl", source.as_bytes(), &ruler::read(source.as_bytes()).1))
-        })
+        .map(|(name, source)| format!("# {name}\n{}\n", text(&bundle(source), &found(source))))
         .collect();
     insta::assert_snapshot!(shown);
 }
 
 #[test]
 fn as_json() {
-    let all: Vec<_> = CASES.iter().map(|(name, source)| (name, ruler::read(source.as_bytes()).1)).collect();
+    let all: Vec<_> = CASES.iter().map(|(name, source)| (name, found(source))).collect();
     insta::assert_json_snapshot!(all);
 }
 
@@ -74,7 +118,7 @@ fn limits_say_what_was_given_and_what_is_allowed() {
         (rules.as_bytes(), 16_385, 16_384),
         (templates.as_bytes(), 4_097, 4_096),
     ] {
-        let (_, found) = ruler::read(source);
+        let (_, found) = ruler::read("a.rl", source);
         let exceeded: Vec<_> =
             found.iter().filter_map(|found| found.exceeded).map(|over| (over.given, over.limit)).collect();
         assert_eq!(exceeded, [(given, limit)]);
@@ -85,11 +129,11 @@ fn limits_say_what_was_given_and_what_is_allowed() {
 #[test]
 fn the_deepest_nesting_allowed_is_read() {
     let deep = format!("filter f {}byte{} => accept;", "(".repeat(64), ")".repeat(64));
-    assert_eq!(ruler::read(deep.as_bytes()).1, []);
+    assert_eq!(ruler::read("a.rl", deep.as_bytes()).1, []);
 }
 
 #[test]
 fn reading_ends_after_fifty() {
-    let (_, found) = ruler::read("filter f ] ;".repeat(200).as_bytes());
+    let (_, found) = ruler::read("a.rl", "filter f ] ;".repeat(200).as_bytes());
     assert_eq!(found.len(), 50);
 }

@@ -2,6 +2,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use ruler::bundle::Bundle;
+use ruler::diagnostic::text;
 
 const VALID: &str = "#! ruler\ninclude \"layouts.rli\"\n\
     pattern P : v:4~4b f:bit#4 | (a:bit#4 b:bit#4) data:byte#(b*4-20) ;\n\
@@ -18,11 +20,19 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     vec(prop::sample::select(words.to_vec()), 0..60).prop_map(|words| words.concat().into_bytes())
 }
 
+/// Resolves to a filter without a complaint.
+const MEANT: &str = "include \"layouts.rli\"\n\
+    pattern Opt : n:byte k:1..9 data:byte#(n*2-2) ;\n\
+    pattern Web : TCP with [dest=80~2|8080~2, flags=0x02/0x02] ;\n\
+    filter f e:Ethernet_IPv4 i:IPv4_TCP with [ihl=5~4b, src=10.0.0.0/8] t:Web o:Opt#1..3 p:*\n\
+      => e with [dst=0#6] i with [src=i.dst, len=len(i, t, p), csum=ipv4_csum()] t with [csum=tcp_csum(i)] p class 7;\n\
+    g:(a:bit#4 b:3~4b | c:byte) x:(\"GET \"i | hex\"0d 0a\")#? !(1..5 | 7/7) * => g x zero(g) 0#4;\n";
+
 /// A valid program with some of its bytes replaced, and cut somewhere.
-fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let changes = vec((0..VALID.len(), any::<u8>()), 0..6);
-    (changes, 0..=VALID.len()).prop_map(|(changes, length)| {
-        let mut source = VALID.as_bytes().to_vec();
+fn mutated(valid: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let changes = vec((0..valid.len(), any::<u8>()), 0..6);
+    (changes, 0..=valid.len()).prop_map(move |(changes, length)| {
+        let mut source = valid.as_bytes().to_vec();
         for (at, byte) in changes {
             source[at] = byte;
         }
@@ -32,13 +42,19 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn holds(source: &[u8]) -> Result<(), TestCaseError> {
-    let (_, found) = ruler::read(source);
+    let bundle = Bundle::new("a.rl", source);
+    let (filters, found) = ruler::resolve(&bundle);
     for one in &found {
-        prop_assert!(one.span.start <= one.span.end && one.span.end <= source.len(), "{:?}", one);
+        let length = bundle.source(&one.file).map_or(0, <[u8]>::len);
+        let spans = one.notes.iter().map(|note| note.span).chain([one.span]);
+        for span in spans {
+            prop_assert!(span.start <= span.end && span.end <= length, "{:?}", one);
+        }
     }
     prop_assert!(found.len() <= 50);
+    prop_assert!(filters.is_empty() || !found.iter().any(|one| one.is_error()));
     // Showing them must not panic either.
-    ruler::diagnostic::text("a.rl", source, &found);
+    let _ = text(&bundle, &found);
     Ok(())
 }
 
@@ -56,12 +72,43 @@ proptest! {
     }
 
     #[test]
-    fn mutated_programs(source in mutated()) {
+    fn mutated_programs(source in mutated(VALID)) {
+        holds(&source)?;
+    }
+
+    #[test]
+    fn mutated_meanings(source in mutated(MEANT)) {
+        holds(&source)?;
+    }
+
+    #[test]
+    fn shuffled_words(source in shuffled()) {
         holds(&source)?;
     }
 }
 
+/// A program whose words stand in each other's places: more of it survives reading, so more is resolved.
+fn shuffled() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&str> = MEANT.split(' ').collect();
+    let count = words.len();
+    vec((0..count, 0..count), 0..4).prop_map(move |swaps| {
+        let mut words = words.clone();
+        for (a, b) in swaps {
+            words[a] = words[b];
+        }
+        words.join(" ").into_bytes()
+    })
+}
+
 #[test]
 fn the_program_that_is_mutated_is_valid() {
-    assert_eq!(ruler::read(VALID.as_bytes()).1, []);
+    assert_eq!(ruler::read("a.rl", VALID.as_bytes()).1, []);
+}
+
+#[test]
+fn the_program_whose_words_are_shuffled_has_a_meaning() {
+    let bundle = Bundle::new("a.rl", MEANT);
+    let (filters, found) = ruler::resolve(&bundle);
+    assert_eq!(text(&bundle, &found), "");
+    assert_eq!(filters.iter().map(|filter| filter.rules.len()).collect::<Vec<_>>(), [2]);
 }

@@ -1,6 +1,7 @@
 //! The numbers of diagnostics: stable names that scripts and documentation may rely on.
 //!
-//! RL0xx tokens, RL1xx syntax, RL2xx names and widths, RL4xx limits, RL9xx warnings. A number is never used again.
+//! RL0xx tokens and files, RL1xx syntax, RL2xx names and widths, RL3xx actions, RL4xx limits, RL9xx warnings. A number
+//! is never used again.
 
 use std::fmt;
 
@@ -19,22 +20,68 @@ pub enum Code {
     BadAddress = 4,
     /// `word"…"` with an unknown word, or with content that the word does not take.
     BadPrefixed = 5,
+    /// An included file is not there.
+    NotFound = 6,
+    /// A file includes itself, directly or not.
+    IncludeCycle = 7,
     /// Something else must stand here.
     Unexpected = 101,
     /// A `;` is missing.
     MissingSemicolon = 102,
     /// `with` after what has no fields.
     MisplacedWith = 103,
-    /// A count after `*`.
-    RepeatedAny = 104,
+    /// A count after what may be empty.
+    RepeatedEmpty = 104,
+    /// A name defined twice.
+    Twice = 201,
+    /// No template has this name.
+    UnknownTemplate = 202,
+    /// A template contains itself.
+    Recursion = 203,
+    /// No field has this name.
+    UnknownField = 204,
+    /// A value as wide as its field is wanted.
+    Width = 205,
     /// A value wider than its size.
     TooBig = 206,
     /// An empty range, mask, size or count.
     Empty = 207,
+    /// A field that may hold nothing.
+    NothingLeft = 208,
+    /// Bits that are not whole bytes together.
+    OddBits = 209,
+    /// A label that one packet may bind twice.
+    BoundTwice = 210,
+    /// A label in a repetition.
+    RepeatedLabel = 211,
+    /// A count from a field that cannot count.
+    BadCounter = 212,
+    /// No label has this name.
+    UnknownLabel = 301,
+    /// Bits where bytes are wanted.
+    BitLabel = 302,
+    /// A function where, or with what, it cannot work.
+    Misused = 303,
+    /// Two settings write the same bits.
+    Overlap = 304,
+    /// A field whose place in its item varies.
+    NoFixedOffset = 305,
+    /// Longer than any packet.
+    TooLong = 401,
     /// A limit is passed.
     Limit = 402,
     /// `*` touches what stands before it.
     TouchingAny = 901,
+    /// A template hides another of the same name.
+    Hidden = 902,
+    /// A rule that no packet reaches.
+    Unreachable = 903,
+    /// A rule that matches only packets that end with a header.
+    NoOpenEnd = 904,
+    /// A checksum that no longer fits.
+    StaleChecksum = 905,
+    /// A length that no longer fits.
+    StaleLength = 906,
 }
 
 /// Whether a program with the diagnostic can be used.

@@ -23,16 +23,33 @@ pub struct Diagnostic {
     pub code: Code,
     /// Whether the program can still be used.
     pub severity: Severity,
+    /// The name of the file it is in.
+    pub file: String,
     /// Where; empty if something is missing there.
     pub span: Span,
     /// What is wrong.
     pub message: String,
+    /// What is there, if the message does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Other places of the same file that have to do with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// What to write instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// What was asked for and what is allowed, if a limit is passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exceeded: Option<Exceeded>,
+}
+
+/// Another place, and what is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Where.
+    pub span: Span,
+    /// What.
+    pub text: String,
 }
 
 /// A limit that a program passes.
@@ -47,7 +64,44 @@ pub struct Exceeded {
 impl Diagnostic {
     /// A diagnostic without help.
     pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
-        Self { code, severity: code.severity(), span, message: message.into(), help: None, exceeded: None }
+        Self {
+            code,
+            severity: code.severity(),
+            file: String::new(),
+            span,
+            message: message.into(),
+            label: None,
+            notes: Vec::new(),
+            help: None,
+            exceeded: None,
+        }
+    }
+
+    /// Says in which file it is.
+    #[must_use]
+    pub fn file(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.file);
+        self
+    }
+
+    /// Says what is at its place.
+    #[must_use]
+    pub fn label(mut self, text: impl Into<String>) -> Self {
+        self.label = Some(text.into());
+        self
+    }
+
+    /// Says what is at another place of the same file.
+    #[must_use]
+    pub fn note(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.notes.push(Note { span, text: text.into() });
+        self
+    }
+
+    /// Whether the program cannot be used.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// Says what to write instead.

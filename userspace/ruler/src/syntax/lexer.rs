@@ -231,12 +231,7 @@ impl Lexer<'_> {
         if text.ends_with('.') && self.peek(0) == Some(b'*') {
             self.at += 1;
         }
-        self.report(
-            Code::BadAddress,
-            start,
-            "an address has four numbers, each 0..255",
-            &literal::whole_address(&text),
-        );
+        self.report(Code::BadAddress, start, "an address has four numbers", &literal::whole_address(&text));
         Kind::Ipv4([0; 4])
     }
 

@@ -51,6 +51,8 @@ pub struct Rule {
     pub pattern: Pattern,
     /// What becomes of them.
     pub action: Action,
+    /// Pattern to `;`.
+    pub span: Span,
 }
 
 /// Arms of which one must match; each is a sequence of items.

@@ -124,11 +124,12 @@ impl Parser<'_> {
             self.at = self.tokens.len() - 1;
             return Err(over);
         }
+        let start = self.span();
         let pattern = self.pattern()?;
         self.sign("=>")?;
         let action = self.action()?;
         self.end_of_rule()?;
-        Ok(Rule { pattern, action })
+        Ok(Rule { pattern, action, span: start.to(self.tokens[self.at - 1].span) })
     }
 
     fn action(&mut self) -> Read<Action> {

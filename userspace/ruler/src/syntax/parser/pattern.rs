@@ -46,7 +46,7 @@ impl Parser<'_> {
         self.refuse_with(&atom, count.is_some())?;
         let span = start.to(self.tokens[self.at - 1].span);
         if let (Atom::Any, Some(_)) = (&atom, &count) {
-            let found = Diagnostic::new(Code::RepeatedAny, span, "`*` is any number of bytes already");
+            let found = Diagnostic::new(Code::RepeatedEmpty, span, "`*` is any number of bytes already");
             self.reports.push(found.help("`*` alone, or `byte#` and a count"));
         }
         Ok(Item { label, atom, count, span })
