@@ -1,7 +1,8 @@
 //! Processes, started beside tests that close things, and stopped: what is closed here is closed everywhere.
 //!
 //! Between fork(2) and execve(2) a child has every descriptor of this process, so that a socket which another test has
-//! just closed lives on for a moment, and its port is still taken. Nobody starts a process while [`close`] closes.
+//! just closed lives on for a moment, and its port is still taken. Nobody starts a process while [`close`] closes, and
+//! whoever starts one waits until the child is through.
 use std::{
     fs, io,
     process::{Child, Command, Output, Stdio},
@@ -10,7 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
     unistd::Pid,
 };
 
@@ -25,7 +29,9 @@ static STARTING: RwLock<()> = RwLock::new(());
 /// As [`Command::spawn`].
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
-    command.spawn()
+    let child = command.spawn()?;
+    leave_kernel(&child);
+    Ok(child)
 }
 
 /// Runs a process that reads nothing to its end, and returns what it said.
@@ -58,6 +64,20 @@ pub fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
         }
+    }
+}
+
+/// Waits until a child has left execve(2) behind: only on its way to its own code does it let go of what it was not to have,
+/// and its parent goes on before that (fs/exec.c, `begin_new_exec`). A stop is taken at the end of that way.
+fn leave_kernel(child: &Child) {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    // Refused for a child that became another user: then it is as it is without this function.
+    if kill(pid, Signal::SIGSTOP).is_ok() {
+        // Seen and left there: whoever waits for the child is told of its end.
+        let seen = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(pid), seen) == Err(nix::errno::Errno::EINTR) {}
+        // A child that ended meanwhile needs none.
+        let _ = kill(pid, Signal::SIGCONT);
     }
 }
 
@@ -101,11 +121,13 @@ mod tests {
     fn what_is_closed_is_free_at_once_whoever_starts_processes() {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    assert!(output(&mut Command::new("true")).unwrap().status.success());
-                }
-            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(output(&mut Command::new("true")).unwrap().status.success());
+                    }
+                });
+            }
             let at = UdpSocket::bind("127.0.0.1:0").unwrap();
             let address = at.local_addr().unwrap();
             close(at);

@@ -79,7 +79,7 @@ pub enum StackEvent {
 
 /// One application.
 ///
-/// What a packet needs comes first, and lies in three cache lines.
+/// What a packet needs comes first, and lies in two cache lines.
 #[repr(C, align(64))]
 struct Guest {
     session: SessionId,
@@ -121,6 +121,8 @@ pub struct Stacks {
     counting: Vec<u16>,
     /// Full loops since the books were written.
     loops: u32,
+    /// Somebody's ring fills with what he was not shown.
+    behind: bool,
     drr: Drr,
     flows: Flows,
     crossings: Vec<Crossing>,
@@ -146,6 +148,7 @@ impl Stacks {
             touched: Vec::with_capacity(MAX_SESSIONS),
             counting: Vec::with_capacity(MAX_SESSIONS),
             loops: 0,
+            behind: false,
             drr: Drr::new(MAX_SESSIONS as u16),
             flows: Flows::default(),
             crossings: Vec::with_capacity(HAIRPINS),
@@ -202,16 +205,6 @@ impl Stacks {
         seated(&mut self.guests, session.slot).filter(|guest| guest.session == session)
     }
 
-    /// Starts to fetch what a packet for the session at `slot` will need, unless the last packet was for it as well.
-    #[inline(always)]
-    pub(crate) fn expect(&self, slot: u16) {
-        if self.touched.last() != Some(&slot)
-            && let Some(Some(guest)) = self.guests.get(usize::from(slot))
-        {
-            guest.channel.expect();
-        }
-    }
-
     /// Copies a packet into its owner's ring; [`Stacks::publish`] shows it.
     ///
     /// # Errors
@@ -234,7 +227,7 @@ impl Stacks {
 
     #[inline(always)]
     fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
-        let Self { guests, touched, counting, events, .. } = self;
+        let Self { guests, touched, counting, behind, events, .. } = self;
         let guest = seated(guests, owned.session.slot);
         let Some(guest) = guest.filter(|guest| guest.session == owned.session) else {
             return Err(const { Loss::of(Counter::RxStale) });
@@ -248,6 +241,7 @@ impl Stacks {
         };
         guest.touch(touched, counting);
         let delivered = guest.channel.deliver(&head, frame);
+        *behind |= guest.channel.is_behind();
         delivered.map_err(|refusal| match refusal {
             RxRefusal::RingFull => const { Loss::of(Counter::RxRingFull) },
             RxRefusal::TooLong => const { Loss::of(Counter::RxTooLong) },
@@ -266,20 +260,16 @@ impl Stacks {
     /// than a burst, an idle one above all, always shows.
     #[inline]
     pub(crate) fn show(&mut self, received: usize) {
-        if received < FULL || (self.loops + 1).is_multiple_of(SHOW_EVERY) || self.is_anybody_behind() {
+        if received < FULL || (self.loops + 1).is_multiple_of(SHOW_EVERY) || self.behind {
             self.publish();
         }
-    }
-
-    fn is_anybody_behind(&mut self) -> bool {
-        let Self { guests, touched, .. } = self;
-        touched.iter().any(|&slot| seated(guests, slot).is_some_and(|guest| guest.channel.is_behind()))
     }
 
     /// Shows every application what was delivered and taken since the last time, and rings those that sleep for it.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        let Self { guests, touched, .. } = self;
+        let Self { guests, touched, behind, .. } = self;
+        *behind = false;
         let mut fence = None;
         for &slot in touched.iter() {
             if let Some(guest) = seated(guests, slot) {

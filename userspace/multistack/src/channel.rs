@@ -47,7 +47,7 @@ const LANES: usize = 8;
 
 /// The daemon's end.
 ///
-/// What a packet needs comes first, so that one for an idle channel costs two cache lines of this and not six.
+/// What a packet needs comes first, so that one for an idle channel costs two cache lines of this and not five.
 ///
 /// # Invariants
 /// Both regions hold the whole shape (checked in [`Channel::new`]), so that no offset computed from it leaves them.
@@ -65,14 +65,14 @@ pub struct Channel<D, U> {
     dirty: u64,
     down_at: DownChannel,
     down: D,
+    /// Its first is that of delivered packets.
+    counters: Counts,
     tx: Consumer,
     /// What was published and nobody was rung for yet.
     owed: u32,
     number: u16,
     up: U,
     up_at: UpChannel,
-    /// Its first is that of delivered packets.
-    counters: Counts,
     books: Option<Pages<D>>,
 }
 
@@ -218,14 +218,6 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         let need = crate::books::size(self.number + 1);
         let books = Pages::new(memory, self.number).ok_or(ChannelError::TooSmall { given, need })?;
         Ok(Self { books: Some(books), ..self })
-    }
-
-    /// Starts to fetch where the next packet will lie: for a worker that knows some packets ahead whose they are.
-    #[inline(always)]
-    pub fn expect(&self) {
-        let slot = self.rx.peek();
-        self.down.prefetch(self.down_at.descriptor(slot));
-        self.down.prefetch(self.down_at.buffer(slot));
     }
 
     /// Takes the next Rx slot for a frame of `len` bytes of `tuple`, and starts to fetch where the one after it will lie.

@@ -28,11 +28,8 @@ impl Stack {
 
 impl Stage<Steered> for Stack {
     #[inline(always)]
-    fn issue(&self, _: &Frame, context: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        if context.meta.kind == kind::STACK {
-            self.stacks.expect(context.meta.id);
-        }
-        // More than one address, so they are fetched already.
+    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
+        // What a packet is written over is fetched when the one before it is written.
         None
     }
 
