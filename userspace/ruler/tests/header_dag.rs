@@ -10,10 +10,10 @@ use made::{
 use ruler::{
     dag::{
         Bases, Dag, Decision, Leaf, Limits, Node, NodeId, Start,
-        paths::{Mark, PATHS_MAX, Path, Rest, RuleId},
+        paths::{Mark, PATHS_MAX, Path, Rest},
         split::split,
     },
-    resolved::{Action, Allowed, Counter, Field, Filter, LabelId, Order, Pattern, Rule, Test},
+    resolved::{Action, Allowed, Counter, Field, Filter, LabelId, Order, Pattern, Rule, RuleId, Test},
     source::Span,
 };
 

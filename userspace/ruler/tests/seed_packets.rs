@@ -5,9 +5,10 @@
 
 use ruler::bundle::Bundle;
 use ruler::dag::{Dag, Decision, Limits as DagLimits, Node};
-use ruler::dfa::RuleId;
+
 use ruler::exec::ladder::{Limits, build};
 use ruler::ir;
+use ruler::resolved::RuleId;
 
 const S1: &str = "filter udp header:(byte#12 0x800~2 byte#9 17 byte#2) address:(192 168 1 byte) tail:* => header 0#4 tail;";
 const S2_S3: &str = "pattern Ethernet : (dst:byte#6 src:byte#6 proto:byte#2)\n\

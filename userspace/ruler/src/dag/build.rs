@@ -13,11 +13,11 @@ use std::{
 use super::{
     Case, Dag, Leaf, Node, NodeId, PathId, Probe, RoadId, RoadStep, Start, Survivor,
     condition::{Condition, Place},
-    paths::{Advance, Path, Rest, RuleId},
+    paths::{Advance, Path, Rest},
     ranges::Ranges,
     split,
 };
-use crate::resolved::Filter;
+use crate::resolved::{Filter, RuleId};
 
 /// How much a DAG may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

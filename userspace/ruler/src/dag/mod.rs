@@ -20,7 +20,9 @@ use std::rc::Rc;
 pub use build::Limits;
 use condition::Place;
 pub use eval::{Bases, Reached};
-use paths::{Advance, Path, RuleId};
+use paths::{Advance, Path};
+
+use crate::resolved::RuleId;
 
 /// Which node; they are numbered from the root, breadth first, so that what is near the root has small numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

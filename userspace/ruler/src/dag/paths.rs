@@ -4,7 +4,7 @@
 //! paths every segment holds and the rest matches from there on; the first such path has the labels.
 
 use super::condition::{Condition, Place};
-use crate::resolved::{LabelId, Pattern};
+use crate::resolved::{LabelId, Pattern, RuleId};
 
 /// The most paths of one rule; further ways stay in the rests.
 pub const PATHS_MAX: usize = 64;
@@ -16,18 +16,6 @@ pub const SEGMENTS_MAX: usize = 4;
 pub const SEGMENT_BYTES_MAX: u32 = 2_048;
 /// The most bytes that one counted length may have.
 pub const COUNTED_BYTES_MAX: u32 = 8_192;
-
-/// Which of a filter's rules, in the order of the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleId(pub u16);
-
-impl RuleId {
-    /// As an index.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
 
 /// One way through the front of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,12 +7,12 @@
 use super::{
     condition::{self, Condition, Conjunction},
     paths::{
-        Advance, CHECKS_MAX, COUNTED_BYTES_MAX, Mark, PATHS_MAX, Path, Rest, RuleId, SEGMENT_BYTES_MAX,
-        SEGMENTS_MAX, Segment,
+        Advance, CHECKS_MAX, COUNTED_BYTES_MAX, Mark, PATHS_MAX, Path, Rest, SEGMENT_BYTES_MAX, SEGMENTS_MAX,
+        Segment,
     },
     ranges::Ranges,
 };
-use crate::resolved::{Counter, Field, LabelId, Pattern};
+use crate::resolved::{Counter, Field, LabelId, Pattern, RuleId};
 
 /// A repetition with more choices than this stays in the rest.
 const CHOICES_MAX: u32 = 4;

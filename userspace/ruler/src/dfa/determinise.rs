@@ -9,8 +9,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{Classes, Closure, Nfa, RuleId, State, StateId};
+use super::{Classes, Closure, Nfa, State, StateId};
 use crate::ir::ByteSet;
+use crate::resolved::RuleId;
 
 /// How much a build may need. Time is not among them: the same source gives the same automaton everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

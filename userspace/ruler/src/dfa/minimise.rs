@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use super::determinise::Subsets;
-use super::{Classes, Dfa, RuleId};
+use super::{Classes, Dfa};
+use crate::resolved::RuleId;
 
 pub(super) fn minimise(subsets: &Subsets) -> Dfa {
     let mut partition = Partition::by_verdict(&subsets.accepts);

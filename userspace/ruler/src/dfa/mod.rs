@@ -17,9 +17,7 @@ pub use determinise::{Limits, TooMany};
 pub use nfa::{Nfa, State, StateId};
 pub use table::{Large, SMALL_CELLS, Small, Table};
 
-/// Which rule of a filter: an index into [`crate::resolved::Filter::rules`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleId(pub u16);
+use crate::resolved::RuleId;
 
 /// The smallest complete automaton of some rules.
 ///

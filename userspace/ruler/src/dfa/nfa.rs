@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{RuleId, TooMany};
+use super::TooMany;
 use crate::ir::{ByteSet, Node, Tag};
+use crate::resolved::RuleId;
 
 /// Which state of an [`Nfa`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

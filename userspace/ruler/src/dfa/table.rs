@@ -3,7 +3,8 @@
 //! A state is known by where its row begins, so a step is one addition and one load. [`Small`] has exactly as many cells as
 //! a `u16` can number: an index out of range cannot be written, so nothing is checked.
 
-use super::{Dfa, RuleId};
+use super::Dfa;
+use crate::resolved::RuleId;
 
 /// How many cells a [`Small`] has.
 pub const SMALL_CELLS: usize = 1 << 16;

@@ -3,7 +3,8 @@
 use super::lanes::{self, BATCH_MAX};
 use super::lazy::{Arena, Lazy};
 use super::simulate::{self, Walk};
-use crate::dfa::{Large, Nfa, RuleId, Small};
+use crate::dfa::{Large, Nfa, Small};
+use crate::resolved::RuleId;
 
 /// What runs some rules.
 #[derive(Clone, Debug)]

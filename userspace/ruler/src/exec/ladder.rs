@@ -5,8 +5,9 @@
 
 use super::engine::{Engine, Tables};
 use super::lazy::Lazy;
-use crate::dfa::{self, Dfa, Large, Nfa, RuleId, SMALL_CELLS, Small, TooMany};
+use crate::dfa::{self, Dfa, Large, Nfa, SMALL_CELLS, Small, TooMany};
 use crate::ir::Node;
+use crate::resolved::RuleId;
 
 /// What engines may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 //! packet is left for a lane, the rest goes on in four lanes, then in one. Verdicts stand where their packets stood.
 
 use super::one::BLOCK;
-use crate::dfa::{RuleId, Table};
+use crate::dfa::Table;
+use crate::resolved::RuleId;
 
 /// The most packets that are ordered together.
 pub const BATCH_MAX: usize = 64;

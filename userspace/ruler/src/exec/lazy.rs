@@ -6,7 +6,8 @@
 
 use super::lanes::BATCH_MAX;
 use super::simulate::{self, Walk};
-use crate::dfa::{Classes, Closure, Nfa, RuleId, State, StateId};
+use crate::dfa::{Classes, Closure, Nfa, State, StateId};
+use crate::resolved::RuleId;
 
 /// How often a batch may clear the arena.
 pub const CLEARS_MAX: u32 = 8;

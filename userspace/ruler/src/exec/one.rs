@@ -1,6 +1,7 @@
 //! One packet after the other: the slow twin of the lanes, and what they end with.
 
-use crate::dfa::{RuleId, Table};
+use crate::dfa::Table;
+use crate::resolved::RuleId;
 
 /// How many bytes are read between two looks at whether the verdict is decided.
 pub(super) const BLOCK: usize = 8;

@@ -2,7 +2,8 @@
 //!
 //! After each byte it knows every state that some way leads to; no state is looked at twice for one byte.
 
-use crate::dfa::{Closure, Nfa, RuleId, State, StateId};
+use crate::dfa::{Closure, Nfa, State, StateId};
+use crate::resolved::RuleId;
 
 /// Memory for simulations of one automaton.
 #[derive(Clone, Debug)]

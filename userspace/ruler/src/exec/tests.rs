@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::engine::Engine;
 use super::ladder::{self, Limits, Rung, Slow};
 use super::{lanes, one};
-use crate::dfa::{Dfa, Large, Nfa, RuleId, Small, Table};
+use crate::dfa::{Dfa, Large, Nfa, Small, Table};
 use crate::ir::{Node, arbitrary, arbitrary::Random, naive};
+use crate::resolved::RuleId;
 
 pub(super) fn numbered(nodes: &[Node]) -> Vec<(RuleId, &Node)> {
     (0..).map(RuleId).zip(nodes).collect()

@@ -33,6 +33,10 @@ pub struct Rule {
     pub span: Span,
 }
 
+/// Which rule of a filter: an index into [`Filter::rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u16);
+
 /// Bytes that an action reads, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -49,6 +53,14 @@ pub struct LabelId(pub u16);
 /// Which of a rule's counting fields: numbered from 0 in each rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Counter(pub u16);
+
+impl RuleId {
+    /// As an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// Which bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
