@@ -10,13 +10,16 @@ pub mod dag;
 pub mod dfa;
 pub mod diagnostic;
 pub mod exec;
+pub mod filter;
 pub mod ir;
 pub mod resolve;
 pub mod resolved;
 pub mod rewrite;
 pub mod source;
 pub mod syntax;
+pub mod tdfa;
 
+pub use filter::compile;
 pub use resolve::resolve;
 
 /// Reads one source: its tree, and everything that is wrong with its text and its numbers.
