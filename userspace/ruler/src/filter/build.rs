@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dag::{
-        Dag, Leaf, Node, Start,
+        Dag, Leaf, Node, Start, Walker,
         paths::{Mark, Rest},
     },
     diagnostic::Diagnostic,
@@ -63,6 +63,7 @@ pub(super) fn build(
         name: filter.name.clone(),
         file: file.to_owned(),
         rules: filter.rules.iter().map(rule).collect(),
+        walker: Walker::new(&dag),
         dag,
         class_of,
         classes,
