@@ -11,6 +11,8 @@ pub mod dfa;
 pub mod diagnostic;
 pub mod exec;
 pub mod ir;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 pub mod resolve;
 pub mod resolved;
 pub mod rewrite;
