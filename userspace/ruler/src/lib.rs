@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod resolve;
 pub mod resolved;
 pub mod rewrite;
+pub mod shipped;
 pub mod source;
 pub mod syntax;
 
