@@ -10,6 +10,7 @@ pub mod dag;
 pub mod dfa;
 pub mod diagnostic;
 pub mod exec;
+pub mod filter;
 pub mod ir;
 #[cfg(feature = "oracle")]
 pub mod oracle;
@@ -19,7 +20,9 @@ pub mod rewrite;
 pub mod shipped;
 pub mod source;
 pub mod syntax;
+pub mod tdfa;
 
+pub use filter::compile;
 pub use resolve::resolve;
 
 /// Reads one source: its tree, and everything that is wrong with its text and its numbers.

@@ -1,7 +1,14 @@
 //! Every diagnostic as people and programs see it.
 
+use std::collections::BTreeSet;
+
 use ruler::bundle::Bundle;
+use ruler::compile;
+use ruler::dfa;
 use ruler::diagnostic::{Diagnostic, text};
+use ruler::exec::ladder::{self, Slow};
+use ruler::filter::{Limits, Params};
+use ruler::rewrite::Bounds;
 
 /// One source for each code, and one for each likely mistake.
 const CASES: &[(&str, &str)] = &[
@@ -136,4 +143,34 @@ fn the_deepest_nesting_allowed_is_read() {
 fn reading_ends_after_fifty() {
     let (_, found) = ruler::read("a.rl", "filter f ] ;".repeat(200).as_bytes());
     assert_eq!(found.len(), 50);
+}
+
+/// What is said of filters that are right and need too much, and of one without its key.
+#[test]
+fn of_compiling_and_binding() {
+    const LARGE: &str = "filter f\n  * 1 byte#12 2 * => reject;\n  1 * 3 => accept 3;\n  * => accept;";
+    let engines = |slow, arena_bytes| {
+        let dfa = dfa::Limits { states: 40, ..dfa::Limits::default() };
+        let engines = ladder::Limits { dfa, arena_bytes, slow, ..ladder::Limits::default() };
+        Limits { engines, ..Limits::default() }
+    };
+    let mut all = Vec::new();
+    for limits in [engines(Slow::Refused, 8 << 20), engines(Slow::Allowed, 0), engines(Slow::Refused, 0)] {
+        all.extend(compile(&bundle(LARGE), &limits).1.into_iter().map(|found| (LARGE, found)));
+    }
+    let anonymise = "filter f\n  a:byte#4 * => prefix_anon(a);";
+    let (mut filters, found) = compile(&bundle(anonymise), &Limits::default());
+    assert_eq!(found, []);
+    let bounds = Bounds { least: 0, most: 1_514 };
+    let error = filters.remove(0).bind(&Params { bounds, key: None }).expect_err("there is no key");
+    all.push((anonymise, error.diagnostic().clone()));
+    let codes: BTreeSet<String> = all.iter().map(|(_, found)| found.code.to_string()).collect();
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["RL403", "RL404", "RL907"]);
+    let shown: String =
+        all.iter().map(|(source, found)| text(&bundle(source), std::slice::from_ref(found))).collect();
+    insta::assert_snapshot!("of_compiling_as_text", shown);
+    insta::assert_json_snapshot!(
+        "of_compiling_as_json",
+        all.iter().map(|(_, found)| found).collect::<Vec<_>>()
+    );
 }

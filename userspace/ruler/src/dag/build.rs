@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::{
@@ -151,8 +151,8 @@ struct State {
 /// What tells nodes apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    State(Rc<State>),
-    Leaf(RoadId, Rc<Leaf>),
+    State(Arc<State>),
+    Leaf(RoadId, Arc<Leaf>),
 }
 
 /// What to ask next.
@@ -172,7 +172,7 @@ struct Builder<'a> {
     roads: Vec<RoadId>,
     steps: Vec<RoadStep>,
     known: HashMap<Key, NodeId>,
-    queue: VecDeque<(NodeId, Rc<State>, Question)>,
+    queue: VecDeque<(NodeId, Arc<State>, Question)>,
     entries: usize,
 }
 
@@ -183,7 +183,7 @@ impl Builder<'_> {
         self.node_of(State { road: RoadId(0), least: Some(0), live });
         while let Some((id, state, question)) = self.queue.pop_front() {
             let node = self.ask(&state, question);
-            self.nodes[id.index()] = Some(node.unwrap_or_else(|| Node::Leaf(Rc::new(self.leaf(&state)))));
+            self.nodes[id.index()] = Some(node.unwrap_or_else(|| Node::Leaf(Arc::new(self.leaf(&state)))));
         }
     }
 
@@ -192,11 +192,11 @@ impl Builder<'_> {
         self.tidy(&mut state);
         let question = self.question(&state);
         let (road, key) = match question {
-            Some(_) => (state.road, Key::State(Rc::new(state))),
+            Some(_) => (state.road, Key::State(Arc::new(state))),
             None => {
                 let leaf = self.leaf(&state);
                 let road = self.road_of(&leaf, state.road);
-                (road, Key::Leaf(road, Rc::new(leaf)))
+                (road, Key::Leaf(road, Arc::new(leaf)))
             }
         };
         if let Some(id) = self.known.get(&key) {

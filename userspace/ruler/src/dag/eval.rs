@@ -66,10 +66,10 @@ impl Dag {
                     let end = usize::try_from(*bytes).ok().and_then(|bytes| base.checked_add(bytes));
                     if end.is_some_and(|end| end <= packet.len()) { *yes } else { *no }
                 }
-                Node::Probe(probe) => match probe.place.read(packet, base) {
-                    Some(value) => probe.to(value),
-                    None => unreachable!("a length was tested before"),
-                },
+                // A length was tested before, unless the walk began at a node where this packet never comes.
+                Node::Probe(probe) => {
+                    probe.place.read(packet, base).map_or(probe.default, |value| probe.to(value))
+                }
                 Node::Base { advance, to } => {
                     bases.push(base.saturating_add(advance.distance(packet, base).unwrap_or(usize::MAX)));
                     *to

@@ -15,7 +15,7 @@ pub mod ranges;
 pub mod split;
 pub mod switch;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub use build::Limits;
 use condition::Place;
@@ -82,7 +82,7 @@ pub enum Node {
         to: NodeId,
     },
     /// No further test.
-    Leaf(Rc<Leaf>),
+    Leaf(Arc<Leaf>),
 }
 
 /// A choice by value.

@@ -70,6 +70,10 @@ pub enum Code {
     TooLong = 401,
     /// A limit is passed.
     Limit = 402,
+    /// No engine that is allowed fits the states that some rules need.
+    StateBudget = 403,
+    /// Addresses are anonymised, and there is no key.
+    KeyMissing = 404,
     /// `*` touches what stands before it.
     TouchingAny = 901,
     /// A template hides another of the same name.
@@ -82,6 +86,8 @@ pub enum Code {
     StaleChecksum = 905,
     /// A length that no longer fits.
     StaleLength = 906,
+    /// Rules that need so many states that they run on a slower engine.
+    Explodes = 907,
 }
 
 /// Whether a program with the diagnostic can be used.

@@ -70,6 +70,18 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// As reports say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small table",
+            Self::Large => "large table",
+            Self::Groups => "groups",
+            Self::Lazy => "on demand",
+            Self::Simulation => "simulation",
+        }
+    }
+
     /// Whether the rules run slower than a table would, which the operator is told.
     #[must_use]
     pub const fn is_degraded(self) -> bool {
@@ -89,7 +101,7 @@ pub struct Report {
 }
 
 /// How large a table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Size {
     /// How many rules it is for.
     pub rules: usize,

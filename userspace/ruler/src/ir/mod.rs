@@ -17,7 +17,7 @@ pub use length::Length;
 pub use lower::{NODES_MAX, TooBig, lower};
 
 /// A pattern over bytes, with preferences: earlier arms and fewer repetitions first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
     /// One byte of a set that is not empty.
     Byte(ByteSet),

@@ -1,0 +1,246 @@
+//! Judging packets, up to 64 at a time: the header's class, the scans of what is left, then what the rule does.
+//!
+//! Packets stay in their frames, and verdicts stand in the order of the packets. It allocates nothing, and panics at no
+//! packet and at no class that somebody hands over.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{Bound, Deed, Filter, class::ClassId, way::Memory};
+use crate::{
+    dag::{NodeId, Reached, paths::Mark},
+    exec::{engine, lanes::BATCH_MAX},
+    resolved::RuleId,
+    rewrite::{self, Bounds, Refusal, anonymise::Anonymiser},
+};
+
+/// A packet to be judged.
+#[derive(Debug)]
+pub struct Packet<'f> {
+    /// The memory that it may grow in.
+    pub frame: &'f mut [u8],
+    /// Where in it the packet is.
+    pub at: Range<usize>,
+    /// The node that the header program reached with this very filter; [`None`]: it did not run.
+    pub class: Option<NodeId>,
+}
+
+/// What a filter says of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The rule that matched.
+    pub rule: Option<RuleId>,
+    /// What became of the packet.
+    pub fate: Fate,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on as it is, with this code.
+    Accepted(u16),
+    /// It is to be dropped, with this code.
+    Rejected(u16),
+    /// No rule matches: it is to be dropped.
+    Unmatched,
+    /// It is another packet now, in the same frame, and goes on with this code.
+    Rewritten {
+        /// The code.
+        code: u16,
+        /// Where it is.
+        at: Range<usize>,
+        /// How many checksums could not be made and are 0 now.
+        skipped_sums: u32,
+    },
+    /// The new packet cannot be made: it is to be dropped.
+    Refused(Refusal),
+}
+
+/// By what way packets came to their class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// From the node that the header program reached.
+    pub from_class: u32,
+    /// From the packet's first byte.
+    pub from_zero: u32,
+}
+
+/// What one thread writes while it judges with one filter.
+#[derive(Debug)]
+pub struct Scratch {
+    engines: Vec<engine::Scratch>,
+    tags: Memory,
+    rewrite: rewrite::Scratch,
+    labels: Vec<Range<usize>>,
+    /// Of each packet of the batch.
+    judged: Vec<Judged>,
+    /// Packets that the header did not decide, by class.
+    open: Vec<(ClassId, usize)>,
+}
+
+/// What is known of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    reached: Reached,
+    class: ClassId,
+    rule: Option<RuleId>,
+}
+
+impl Verdict {
+    /// Before anything is known.
+    pub const NONE: Self = Self { rule: None, fate: Fate::Unmatched };
+}
+
+impl Scratch {
+    pub(super) fn new(filter: &Filter, bounds: Bounds, anonymiser: Option<Arc<Anonymiser>>) -> Self {
+        let mut tags = Memory::default();
+        filter.ways.iter().for_each(|way| way.fit(&mut tags));
+        let labels = filter.rules.iter().map(|rule| rule.labels).max().unwrap_or(0);
+        let rewrite = rewrite::Scratch::new(filter.plans(), bounds, anonymiser);
+        Self {
+            engines: filter.engines.iter().map(engine::Engine::scratch).collect(),
+            tags,
+            rewrite: rewrite.unwrap_or_else(|_| unreachable!("binding asks for the key")),
+            labels: vec![0..0; labels],
+            judged: Vec::with_capacity(BATCH_MAX),
+            open: Vec::with_capacity(BATCH_MAX),
+        }
+    }
+}
+
+impl Bound {
+    /// Judges packets; as many verdicts as packets.
+    pub fn judge(
+        &self,
+        scratch: &mut Scratch,
+        packets: &mut [Packet<'_>],
+        verdicts: &mut [Verdict],
+    ) -> Entries {
+        let mut entries = Entries::default();
+        for (packets, verdicts) in packets.chunks_mut(BATCH_MAX).zip(verdicts.chunks_mut(BATCH_MAX)) {
+            self.classify(scratch, packets, &mut entries);
+            self.scan(scratch, packets);
+            for (index, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
+                let rule = scratch.judged[index].rule;
+                *verdict = Verdict { rule, fate: self.act(scratch, index, packet) };
+            }
+        }
+        entries
+    }
+
+    /// Walks the header DAG.
+    fn classify(&self, scratch: &mut Scratch, packets: &[Packet<'_>], entries: &mut Entries) {
+        let Self { filter, .. } = self;
+        scratch.judged.clear();
+        scratch.open.clear();
+        for (index, packet) in packets.iter().enumerate() {
+            let bytes = packet.bytes();
+            let begun = packet.class.and_then(|node| filter.dag.eval_from(node, bytes));
+            let (counted, reached) = match begun {
+                Some(reached) => (&mut entries.from_class, reached),
+                None => (&mut entries.from_zero, filter.dag.eval(bytes)),
+            };
+            *counted += 1;
+            let class = filter.class_of[reached.leaf.index()];
+            let known = &filter.classes[class.0];
+            if !known.scans.is_empty() {
+                scratch.open.push((class, index));
+            }
+            scratch.judged.push(Judged { reached, class, rule: known.otherwise });
+        }
+        scratch.open.sort_unstable();
+    }
+
+    /// Runs the scans of each class on its packets.
+    fn scan(&self, scratch: &mut Scratch, packets: &[Packet<'_>]) {
+        let Scratch { engines, judged, open, .. } = scratch;
+        for members in open.chunk_by(|a, b| a.0 == b.0) {
+            let Some((class, _)) = members.first() else { continue };
+            for scan in &self.filter.classes[class.0].scans {
+                let mut slices: [&[u8]; BATCH_MAX] = [&[]; BATCH_MAX];
+                let mut owners = [0_usize; BATCH_MAX];
+                let mut found = [None; BATCH_MAX];
+                let mut count = 0;
+                for (_, index) in members {
+                    let known = &judged[*index];
+                    // A rule that comes before all of the scan's cannot be beaten by it.
+                    if known.rule.is_some_and(|rule| rule < scan.least) {
+                        continue;
+                    }
+                    let bytes = packets[*index].bytes();
+                    let from = position(scan.from, &known.reached, bytes.len());
+                    (slices[count], owners[count]) = (bytes.get(from..).unwrap_or_default(), *index);
+                    count += 1;
+                }
+                self.filter.engines[scan.engine.0].judge(
+                    &mut engines[scan.engine.0],
+                    &slices[..count],
+                    &mut found[..count],
+                );
+                for (owner, rule) in owners[..count].iter().zip(found).filter_map(|(o, r)| Some((*o, r?))) {
+                    let known = &mut judged[owner].rule;
+                    *known = Some(known.map_or(rule, |known| known.min(rule)));
+                }
+            }
+        }
+    }
+
+    /// Does what the packet's rule does.
+    fn act(&self, scratch: &mut Scratch, index: usize, packet: &mut Packet<'_>) -> Fate {
+        let known = scratch.judged[index];
+        let Some(id) = known.rule else { return Fate::Unmatched };
+        let rule = &self.filter.rules[id.index()];
+        match &rule.deed {
+            Deed::Accept(code) => Fate::Accepted(*code),
+            Deed::Reject(code) => Fate::Rejected(*code),
+            Deed::Rewrite(plan, code) => {
+                let Scratch { tags, rewrite, labels, .. } = scratch;
+                let labels = &mut labels[..rule.labels];
+                self.label(tags, &known, packet.bytes(), id, labels);
+                match rewrite::apply(plan, packet.frame, packet.at.clone(), labels, rewrite) {
+                    Ok(new) => {
+                        Fate::Rewritten { code: *code, at: new.packet, skipped_sums: new.skipped_sums }
+                    }
+                    Err(refusal) => Fate::Refused(refusal),
+                }
+            }
+        }
+    }
+
+    /// Finds the labels of the rule that won.
+    fn label(
+        &self,
+        tags: &mut Memory,
+        known: &Judged,
+        packet: &[u8],
+        rule: RuleId,
+        labels: &mut [Range<usize>],
+    ) {
+        let reached = &known.reached;
+        let ways = self.filter.classes[known.class.0].ways(rule);
+        let Some((last, others)) = ways.split_last() else { return };
+        for way in others {
+            if self.filter.ways[way.0].try_find(tags, packet, reached, labels) {
+                return;
+            }
+        }
+        // It matched, so the last way is the one if no other is.
+        self.filter.ways[last.0].find(tags, packet, reached, labels);
+    }
+}
+
+impl Packet<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.frame.get(self.at.clone()).unwrap_or_default()
+    }
+}
+
+/// Where a mark is in a packet of this length.
+pub(super) fn position(mark: Mark, reached: &Reached, len: usize) -> usize {
+    match mark {
+        Mark::Behind { base, offset } => {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            reached.bases.get(base).map_or(len, |base| base.saturating_add(offset).min(len))
+        }
+        Mark::End => len,
+    }
+}
