@@ -10,7 +10,10 @@ mod rule;
 #[path = "../rewrite/traffic.rs"]
 mod traffic;
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use ruler::{
     dag::{Dag, Decision, Node, Reached, paths::Mark},
@@ -32,6 +35,9 @@ use ruler::{
 pub(crate) use ruler::rewrite::Refusal;
 
 use naive::Mode;
+
+/// For filters without a key, which anonymise nothing.
+static NOBODYS: LazyLock<Anonymiser> = LazyLock::new(|| Anonymiser::new(&[0; 32]));
 
 /// Room that frames have beyond their packets: nothing is rewritten in place only because it fits.
 const ROOM: usize = 300;
@@ -213,8 +219,7 @@ impl Engines {
     ) -> Result<(Vec<u8>, u32), Refusal> {
         let incremental = plan.dump(&rule.labels).to_string().contains("incremental");
         let mode = if incremental { Mode::Incremental } else { Mode::Full };
-        let nobody = Anonymiser::new(&[0; 32]);
-        let anonymiser = self.anonymiser.as_deref().unwrap_or(&nobody);
+        let anonymiser = self.anonymiser.as_deref().unwrap_or(&NOBODYS);
         naive::rewrite(rule, packet, labels, self.params.bounds, anonymiser, mode)
     }
 
