@@ -84,7 +84,7 @@ fn judge(file: &str, cases: &[Case], failures: &mut String) {
         }
         let found = found.unwrap();
         if let (Some(expected), Some(found)) = (&case.expect.labels, &found) {
-            let decided = engines.decided(packet).flatten().map(|(_, labels)| labels);
+            let decided = engines.decided(packet).flatten().map(|found| found.labels);
             for (engine, labels) in [("oracle", Some(found.labels.clone())), ("header DAG", decided)] {
                 let Some(labels) = labels else { continue };
                 let names =

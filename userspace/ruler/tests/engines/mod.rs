@@ -130,13 +130,16 @@ impl Engines {
         }
         all.push((
             "header DAG",
-            packets.iter().map(|packet| self.decided(packet).map(|found| found.map(|(id, _)| id))).collect(),
+            packets
+                .iter()
+                .map(|packet| self.decided(packet).map(|found| found.map(|found| found.rule)))
+                .collect(),
         ));
         all
     }
 
     /// What the header DAG decides alone: a rule with its labels, or none. [`None`]: it decides nothing.
-    pub(crate) fn decided(&self, packet: &[u8]) -> Option<Option<(RuleId, Vec<Option<Range<usize>>>)>> {
+    pub(crate) fn decided(&self, packet: &[u8]) -> Option<Option<Match>> {
         let reached = self.dag.eval(packet);
         let Node::Leaf(leaf) = self.dag.node(reached.leaf) else { panic!("a walk ends at a leaf") };
         match self.dag.decision(leaf) {
@@ -150,7 +153,7 @@ impl Engines {
                     let at = |mark| position(mark, &reached, packet.len());
                     labels[usize::from(label.0)] = Some(at(*begin)..at(*end));
                 }
-                Some(Some((rule, labels)))
+                Some(Some(Match { rule, labels }))
             }
         }
     }
