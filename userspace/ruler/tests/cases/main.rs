@@ -7,13 +7,13 @@ mod case;
 #[path = "../engines/mod.rs"]
 mod engines;
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use ruler::{
     bundle::Bundle,
     diagnostic,
     filter::Params,
-    oracle,
+    oracle::{self, Match},
     resolved::RuleId,
     rewrite::{Bounds, Kind},
 };
@@ -29,7 +29,7 @@ fn rt01_every_case_on_every_engine() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let (mut cases, mut failures) = (0, String::new());
+    let (mut cases, mut failures) = (0, Failures::default());
     for path in files {
         let File { case } = toml::from_str(&fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -39,69 +39,67 @@ fn rt01_every_case_on_every_engine() {
             judge(&path.file_stem().unwrap().to_string_lossy(), batch, &mut failures);
         }
     }
-    assert!(failures.is_empty(), "{failures}");
+    assert!(failures.text.is_empty(), "{}", failures.text);
     assert!(200 <= cases, "{cases} cases");
 }
 
 /// Cases that share a program, together in one batch.
-fn judge(file: &str, cases: &[Case], failures: &mut String) {
+fn judge(file: &str, cases: &[Case], failures: &mut Failures) {
+    file.clone_into(&mut failures.file);
     let engines = engines(&cases[0].program().unwrap());
     let packets: Vec<Vec<u8>> = cases.iter().map(|case| bytes(&case.packet)).collect();
     let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-    let mut fails = |case: &Case, engine: &str, expected: &dyn std::fmt::Debug, got: &dyn std::fmt::Debug| {
-        writeln!(
-            failures,
-            "{file}: {}\n  {engine}\n  expected {expected:02x?}\n  got      {got:02x?}",
-            case.name
-        )
-        .unwrap();
-    };
     for (engine, rules) in engines.rules(&packets) {
         for (case, got) in cases.iter().zip(rules) {
+            // What an engine leaves to others cannot be wrong.
             let expected = case.expect.rule.map(RuleId);
-            if got.is_some_and(|got| got != expected) {
-                fails(case, engine, &expected, &got);
-            }
+            failures.compare(case, engine, &expected, &got.unwrap_or(expected));
         }
     }
     for (engine, outcomes) in engines.outcomes(&packets) {
         for (case, got) in cases.iter().zip(outcomes) {
-            let expected = expected(&case.expect);
-            if got != expected {
-                fails(case, engine, &expected, &got);
-            }
+            failures.compare(case, engine, &expected(&case.expect), &got);
         }
     }
     for (case, packet) in cases.iter().zip(&packets) {
-        let found = oracle::judge(&engines.filter, packet);
-        for (engine, got) in
-            engines.of_match(packet, found.as_ref().map(Option::as_ref).map_err(|error| *error))
-        {
-            let expected = expected(&case.expect);
-            if got != expected {
-                fails(case, engine, &expected, &got);
-            }
-        }
-        let found = found.unwrap();
-        if let (Some(expected), Some(found)) = (&case.expect.labels, &found) {
-            let decided = engines.decided(packet).flatten().map(|found| found.labels);
-            for (engine, labels) in [("oracle", Some(found.labels.clone())), ("header DAG", decided)] {
-                let Some(labels) = labels else { continue };
-                let names =
-                    engines.filter.rules[found.rule.index()].labels.iter().map(|label| label.name.clone());
-                let got = names
-                    .zip(labels.into_iter().map(|label| label.map_or(vec![], |at| vec![at.start, at.end])));
-                let got: std::collections::BTreeMap<_, _> = got.collect();
-                if got != *expected {
-                    fails(case, engine, expected, &got);
-                }
-            }
+        let found = oracle::judge(&engines.filter, packet).unwrap();
+        for (engine, got) in engines.of_match(packet, found.as_ref()) {
+            failures.compare(case, engine, &expected(&case.expect), &got);
         }
         let plan = case.expect.rule.and_then(|rule| engines.plan(RuleId(rule))).map(name);
-        if case.expect.plan.is_some() && plan != case.expect.plan.as_deref() {
-            fails(case, "plan", &case.expect.plan, &plan);
+        failures.compare(case, "plan", &case.expect.plan.as_deref().or(plan), &plan);
+        let decided = engines.decided(packet).flatten();
+        for (engine, found) in [("oracle", found), ("header DAG", decided)] {
+            if let (Some(expected), Some(found)) = (&case.expect.labels, found) {
+                failures.compare(case, engine, expected, &labels(&engines, found));
+            }
         }
     }
+}
+
+/// What is wrong, for a reader.
+#[derive(Default)]
+struct Failures {
+    file: String,
+    text: String,
+}
+
+impl Failures {
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, case: &Case, engine: &str, expected: &T, got: &T) {
+        if expected != got {
+            let Self { file, text } = self;
+            let name = &case.name;
+            writeln!(text, "{file}: {name}\n  {engine}\n  expected {expected:02x?}\n  got      {got:02x?}")
+                .unwrap();
+        }
+    }
+}
+
+/// As cases write them.
+fn labels(engines: &Engines, found: Match) -> BTreeMap<String, Vec<usize>> {
+    let names = engines.filter.rules[found.rule.index()].labels.iter().map(|label| label.name.clone());
+    let places = found.labels.into_iter().map(|label| label.map_or(vec![], |at| vec![at.start, at.end]));
+    names.zip(places).collect()
 }
 
 fn name(plan: Kind) -> &'static str {

@@ -27,7 +27,7 @@ use ruler::{
     },
     filter::{self, Bound, Fate, Packet, Params, Verdict},
     ir,
-    oracle::{GivesUp, Match},
+    oracle::Match,
     resolved::{Action, Filter, Rule, RuleId},
     rewrite::{Bounds, Kind, Plan, Scratch, anonymise::Anonymiser, apply},
 };
@@ -179,12 +179,8 @@ impl Engines {
     }
 
     /// What a match makes of a packet: by the slow twin of rewriting, and by each kind of plan that its rule allows.
-    pub(crate) fn of_match(
-        &self,
-        packet: &[u8],
-        found: Result<Option<&Match>, GivesUp>,
-    ) -> Vec<(&'static str, Outcome)> {
-        let Some(found) = found.unwrap() else { return vec![("oracle", (None, End::Unmatched))] };
+    pub(crate) fn of_match(&self, packet: &[u8], found: Option<&Match>) -> Vec<(&'static str, Outcome)> {
+        let Some(found) = found else { return vec![("oracle", (None, End::Unmatched))] };
         let rule = &self.filter.rules[found.rule.index()];
         let simple = |end| vec![("oracle", (Some(found.rule), end))];
         let code = match &rule.action {

@@ -18,10 +18,10 @@ use ruler::{
     dfa, diagnostic,
     exec::ladder::{self, Slow},
     filter::{Limits, Params},
-    oracle,
+    oracle::{self, Match},
 };
 
-use engines::{End, Engines, OFFLINE};
+use engines::{End, Engines, OFFLINE, Outcome};
 use made::Dice;
 use program::{Program, programs};
 
@@ -48,6 +48,17 @@ struct Seen {
     given_up: Cell<u32>,
 }
 
+impl Seen {
+    fn note(&self, outcome: &Outcome) {
+        count(&self.pairs);
+        match outcome {
+            (None, _) => {}
+            (_, End::Rewritten(..)) => count(&self.rewritten),
+            _ => count(&self.matched),
+        }
+    }
+}
+
 fn count(cell: &Cell<u32>) {
     cell.set(cell.get() + 1);
 }
@@ -71,12 +82,19 @@ fn limits(dice: &mut Dice) -> Limits {
     Limits { engines, dag, ..Limits::default() }
 }
 
+/// One program on every engine, and packets with what the oracle says of them.
+struct Trial<'a> {
+    text: &'a str,
+    engines: Engines,
+    packets: Vec<Vec<u8>>,
+    found: Vec<Option<Match>>,
+}
+
 fn agree(program: &Program, seed: u64, seen: &Seen) -> Result<(), TestCaseError> {
     let mut dice = Dice(seed);
     let text = program.text();
     let bundle = Bundle::new("a.rl", text.clone());
     let (mut filters, found) = ruler::resolve(&bundle);
-    // Two restrictions may leave nothing; all else must be a program.
     prop_assert_eq!(filters.len(), 1, "{}\n{}", text, diagnostic::text(&bundle, &found));
     let arena_bytes = [1 << 14, 1 << 18][dice.index(2)];
     let params = Params { bounds: OFFLINE, key: None };
@@ -84,54 +102,64 @@ fn agree(program: &Program, seed: u64, seen: &Seen) -> Result<(), TestCaseError>
     if !engines.has_tables() {
         count(&seen.without_tables);
     }
-    let mut packets = Vec::new();
-    let mut expected = Vec::new();
+    let mut trial = Trial { text: &text, engines, packets: Vec::new(), found: Vec::new() };
     for _ in 0..PACKETS {
-        let mut packet = made::packet(&mut dice, &engines.filter);
+        let mut packet = made::packet(&mut dice, &trial.engines.filter);
         packet.truncate(PACKET_BYTES_MAX);
-        match oracle::judge(&engines.filter, &packet) {
+        match oracle::judge(&trial.engines.filter, &packet) {
             Ok(found) => {
-                packets.push(packet);
-                expected.push(found);
+                trial.packets.push(packet);
+                trial.found.push(found);
             }
             Err(_) => count(&seen.given_up),
         }
     }
-    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-    let mut outcomes = Vec::new();
-    for (packet, found) in packets.iter().zip(&expected) {
-        count(&seen.pairs);
-        let all = engines.of_match(packet, Ok(found.as_ref()));
-        let (_, outcome) = all[0].clone();
-        for (plan, got) in all {
-            prop_assert_eq!(&got, &outcome, "{}: {:02x?}\n{}", plan, packet, text);
-        }
-        match &outcome {
-            (None, _) => {}
-            (_, End::Rewritten(..)) => count(&seen.rewritten),
-            _ => count(&seen.matched),
-        }
-        if let Some(decided) = engines.decided(packet) {
-            prop_assert_eq!(&decided, found, "the header DAG's labels: {:02x?}\n{}", packet, text);
-            count(&seen.decided);
-        }
-        outcomes.push(outcome);
+    trial.matching_agrees()?;
+    trial.judging_agrees(seen)
+}
+
+impl Trial<'_> {
+    fn packets(&self) -> Vec<&[u8]> {
+        self.packets.iter().map(Vec::as_slice).collect()
     }
-    for (engine, rules) in engines.rules(&packets) {
-        for ((packet, got), found) in packets.iter().zip(rules).zip(&expected) {
-            let found = found.as_ref().map(|found| found.rule);
-            prop_assert!(
-                got.is_none_or(|got| got == found),
-                "{engine}: {got:?}, not {found:?}: {packet:02x?}\n{text}"
-            );
+
+    /// Which rule, by every engine.
+    fn matching_agrees(&self) -> Result<(), TestCaseError> {
+        let packets = self.packets();
+        for (engine, rules) in self.engines.rules(&packets) {
+            for ((packet, got), found) in packets.iter().zip(rules).zip(&self.found) {
+                let found = found.as_ref().map(|found| found.rule);
+                // What an engine leaves to others cannot be wrong.
+                prop_assert_eq!(got.unwrap_or(found), found, "{}: {:02x?}\n{}", engine, packet, self.text);
+            }
         }
+        Ok(())
     }
-    for (engine, all) in engines.outcomes(&packets) {
-        for ((packet, got), outcome) in packets.iter().zip(all).zip(&outcomes) {
-            prop_assert_eq!(&got, outcome, "{}: {:02x?}\n{}", engine, packet, text);
+
+    /// What becomes of the packets, by every plan, and put together from byte 0 and from the class.
+    fn judging_agrees(&self, seen: &Seen) -> Result<(), TestCaseError> {
+        let (packets, text) = (self.packets(), self.text);
+        let mut outcomes = Vec::new();
+        for (packet, found) in packets.iter().zip(&self.found) {
+            let all = self.engines.of_match(packet, found.as_ref());
+            let (_, outcome) = all[0].clone();
+            for (plan, got) in all {
+                prop_assert_eq!(&got, &outcome, "{}: {:02x?}\n{}", plan, packet, text);
+            }
+            if let Some(decided) = self.engines.decided(packet) {
+                prop_assert_eq!(&decided, found, "the header DAG's labels: {:02x?}\n{}", packet, text);
+                count(&seen.decided);
+            }
+            seen.note(&outcome);
+            outcomes.push(outcome);
         }
+        for (engine, all) in self.engines.outcomes(&packets) {
+            for ((packet, got), outcome) in packets.iter().zip(all).zip(&outcomes) {
+                prop_assert_eq!(&got, outcome, "{}: {:02x?}\n{}", engine, packet, text);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[test]

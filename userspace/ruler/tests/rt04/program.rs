@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Halves(Option<u8>, Option<u8>),
     Text(Vec<u8>),
     Caseless(Vec<u8>),
+    /// One of [`WORDS`].
+    Word(usize),
     /// A fixed header, restricted.
     Fixed(u8, u16),
     /// A header with a length in it.
@@ -72,6 +74,9 @@ pub(crate) enum Choice {
     Constant,
 }
 
+/// Marks that are long enough to be searched for, one in another or overlapping.
+const WORDS: [&str; 6] = ["\"abc\"", "\"bcabc\"", "\"Abc\"i", "\"cab\"i", "hex\"00ff00\"", "hex\"ff00ff00\""];
+
 const TEMPLATES: &str =
     "pattern Fixed : a:byte b:byte#2 c:bit#4 d:bit#4 ;\npattern Counting : n:0..3 v:byte#(n*2) ;\n";
 
@@ -84,7 +89,21 @@ pub(crate) fn programs() -> impl Strategy<Value = Program> {
             Rule { items, action }
         },
     );
-    prop::collection::vec(rule, 1..5).prop_map(Program)
+    prop_oneof![
+        4 => prop::collection::vec(rule, 1..5).prop_map(Program),
+        1 => searches(),
+    ]
+}
+
+/// Rules that search for words anywhere, and one for the rest.
+fn searches() -> impl Strategy<Value = Program> {
+    let word = || (0..WORDS.len()).prop_map(|word| vec![Part::Named(Box::new(Part::Word(word)))]);
+    let rule = (prop::collection::vec(word(), 1..4), action())
+        .prop_map(|(words, action)| Rule { items: vec![Part::Any, Part::Group(words), Part::Any], action });
+    (prop::collection::vec(rule, 1..5), action()).prop_map(|(mut rules, action)| {
+        rules.push(Rule { items: vec![Part::Any], action });
+        Program(rules)
+    })
 }
 
 fn byte() -> impl Strategy<Value = u8> {
@@ -110,6 +129,7 @@ fn part() -> impl Strategy<Value = Part> {
         1 => (half(), half()).prop_map(|(a, b)| Part::Halves(a, b)),
         1 => prop::collection::vec(byte(), 1..4).prop_map(Part::Text),
         1 => prop::collection::vec(prop::sample::select(b"aAbE@".to_vec()), 1..3).prop_map(Part::Caseless),
+        1 => (0..WORDS.len()).prop_map(Part::Word),
         1 => (byte(), wide()).prop_map(|(a, b)| Part::Fixed(a, b)),
         1 => prop::option::of(0..4_u8).prop_map(Part::Counting),
     ];
@@ -213,6 +233,7 @@ impl Writer {
                 self.say(format_args!("\"{escaped}\""));
             }
             Part::Caseless(bytes) => self.say(format_args!("\"{}\"i", String::from_utf8_lossy(bytes))),
+            Part::Word(word) => self.text.push_str(WORDS[*word]),
             Part::Fixed(a, b) => self.say(format_args!("Fixed with [a={a}|7, b={b}..0xffff~2, d=!(3|4)]")),
             Part::Counting(None) => self.text.push_str("Counting"),
             Part::Counting(Some(n)) => self.say(format_args!("Counting with [n={n}]")),
