@@ -16,6 +16,7 @@ pub mod resolved;
 pub mod rewrite;
 pub mod source;
 pub mod syntax;
+pub mod tdfa;
 
 pub use resolve::resolve;
 
