@@ -152,10 +152,11 @@ impl Build<'_> {
                     passed.extend(tags.iter().map(|tag| Anchor::of(*tag).index()));
                     edges.push(Edge { set, next: *next, way, passed: first..passed.len() });
                 }
-                State::Accept(_) if outcome.is_none() => {
+                // There is one such state, and it is reached once.
+                State::Accept(_) => {
                     outcome = Some(ends(&state.slots[way * *anchors..][..*anchors], tags));
                 }
-                _ => {}
+                State::Split(_) | State::Tag(..) => {}
             });
         }
         outcome

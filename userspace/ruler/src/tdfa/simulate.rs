@@ -107,7 +107,8 @@ impl Simulation {
         let mut matches = false;
         for (way, place) in now.places.iter().enumerate() {
             closure.reach(&self.nfa, *place, |id, passed| {
-                if matches!(self.nfa.state(id), State::Accept(_)) && !matches {
+                // There is one such state, and it is reached once.
+                if matches!(self.nfa.state(id), State::Accept(_)) {
                     matches = true;
                     found.copy_from_slice(now.positions(way, self.anchors));
                     passed.iter().for_each(|tag| found[Anchor::of(*tag).index()] = len);

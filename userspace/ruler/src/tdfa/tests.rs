@@ -303,6 +303,42 @@ fn limits_decide_the_method() {
 }
 
 #[test]
+fn positions_that_move_from_way_to_way_are_copied() {
+    let set = |bytes: &[u8]| ByteSet::of(bytes.iter().copied());
+    let times = |bytes: &[u8], most: u32| Node::Repeat {
+        body: Box::new(Node::Byte(set(bytes))),
+        least: 1,
+        most: Some(most),
+    };
+    let label = |label: u16, body: Node| {
+        Node::seq([Node::Tag(Tag::Begin(LabelId(label))), body, Node::Tag(Tag::End(LabelId(label)))])
+    };
+    let b = || Node::Byte(set(b"b"));
+    // * 0:(a#1..3) b *
+    let one = Node::seq([Node::any(), label(0, times(b"a", 3)), b(), Node::any()]);
+    // * 0:(byte#1..3) 1:(a#1..2) b 2:* b
+    let several = Node::seq([
+        Node::any(),
+        label(0, times(b"ab", 3)),
+        label(1, times(b"a", 2)),
+        b(),
+        label(2, Node::any()),
+        b(),
+    ]);
+    for node in [one, several] {
+        let mut pair = Pair::new(&node);
+        let text = pair.labels[0].to_string();
+        assert!(text.contains("r0=r1"), "{text}");
+        for length in 0..10_u32 {
+            for bits in 0..1_u32 << length {
+                let input: Vec<u8> = (0..length).map(|bit| b'a' + u8::from(bits >> bit & 1 == 1)).collect();
+                check(&node, &mut pair, &input);
+            }
+        }
+    }
+}
+
+#[test]
 fn packets_that_should_have_matched_do_no_harm() {
     let node = lowered(HTTP_ONLY);
     for limits in [Limits::default(), SIMULATED] {
@@ -323,7 +359,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn rt4_all_methods_find_labels_where_the_naive_matcher_does(node in arbitrary::node(), seed in any::<u64>()) {
+    fn rt4_all_methods_find_labels_where_the_naive_matcher_does(
+        node in prop_oneof![1 => arbitrary::node().boxed(), 4 => arbitrary::labels().boxed()],
+        seed in any::<u64>(),
+    ) {
         let mut pair = Pair::new(&node);
         let mut random = Random::new(seed);
         for input in arbitrary::inputs(&node, 100, &mut random) {
