@@ -4,7 +4,7 @@ use super::{Nfa, State, StateId};
 use crate::ir::Tag;
 
 /// Memory for walks over an NFA; walks allocate nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Closure {
     /// When each state was last reached.
     reached: Vec<u32>,
@@ -16,12 +16,19 @@ pub(crate) struct Closure {
 
 impl Closure {
     pub(crate) fn new(nfa: &Nfa) -> Self {
-        Self {
-            reached: vec![0; nfa.len()],
-            now: 0,
-            ways: Vec::with_capacity(nfa.silent_edges() + 1),
-            tags: Vec::with_capacity(nfa.states().filter(|state| matches!(state, State::Tag(..))).count()),
+        let mut closure = Self::default();
+        closure.fit(nfa);
+        closure
+    }
+
+    /// Makes room for walks over this NFA too.
+    pub(crate) fn fit(&mut self, nfa: &Nfa) {
+        if self.reached.len() < nfa.len() {
+            self.reached.resize(nfa.len(), 0);
         }
+        let tags = nfa.states().filter(|state| matches!(state, State::Tag(..))).count();
+        self.ways.reserve(nfa.silent_edges() + 1);
+        self.tags.reserve(tags);
     }
 
     /// Forgets what was reached.

@@ -9,12 +9,15 @@ mod determinise;
 mod dump;
 mod minimise;
 mod nfa;
+mod partition;
 mod table;
 
 pub use classes::Classes;
 pub(crate) use closure::Closure;
 pub use determinise::{Limits, TooMany};
+pub(crate) use minimise::merged_classes;
 pub use nfa::{Nfa, State, StateId};
+pub(crate) use partition::Partition;
 pub use table::{Large, SMALL_CELLS, Small, Table};
 
 use crate::resolved::RuleId;

@@ -114,9 +114,9 @@ impl Verdict {
 
 impl Scratch {
     pub(super) fn new(filter: &Filter, bounds: Bounds, anonymiser: Option<Arc<Anonymiser>>) -> Self {
-        let mut tags = Memory::default();
-        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let labels = filter.rules.iter().map(|rule| rule.labels).max().unwrap_or(0);
+        let mut tags = Memory::new(labels);
+        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let rewrite = rewrite::Scratch::new(filter.plans(), bounds, anonymiser);
         Self {
             engines: filter.engines.iter().map(engine::Engine::scratch).collect(),
