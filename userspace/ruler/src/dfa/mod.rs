@@ -9,15 +9,18 @@ mod determinise;
 mod dump;
 mod minimise;
 mod nfa;
+mod sightings;
 mod table;
 
 pub use classes::Classes;
 pub(crate) use closure::Closure;
 pub use determinise::{Limits, TooMany};
 pub use nfa::{Nfa, State, StateId};
-pub use table::{Large, SMALL_CELLS, Small, Table};
+pub use sightings::Sightings;
+pub use table::{Large, Row, SMALL_CELLS, Small, Table, WIDE_STATES, Wide};
 
-use crate::resolved::RuleId;
+use crate::{ir::Node, resolved::RuleId};
+use determinise::{Question, determinise};
 
 /// The smallest complete automaton of some rules.
 ///
@@ -42,8 +45,17 @@ impl Dfa {
     /// # Errors
     /// If building it needs more than the limits.
     pub fn new(nfa: &Nfa, limits: &Limits) -> Result<Self, TooMany> {
-        let subsets = determinise::determinise(nfa, limits)?;
-        Ok(minimise::minimise(&subsets))
+        Ok(minimise::minimise(&determinise(nfa, Question::Winner, limits)?))
+    }
+
+    /// The smallest automaton that says whether any of some rules matches, by naming the first of them. None of them may
+    /// be needed to tell which: that takes more states, often far more.
+    ///
+    /// # Errors
+    /// If building it needs more than the limits, or more than `nfa_states` nondeterministic states.
+    pub fn any_of(rules: &[(RuleId, &Node)], nfa_states: usize, limits: &Limits) -> Result<Self, TooMany> {
+        let nfa = Nfa::sharing(rules, nfa_states)?;
+        Ok(minimise::minimise(&determinise(&nfa, Question::Any, limits)?))
     }
 
     /// How many states it has.

@@ -113,6 +113,13 @@ fn a_table_that_does_not_fit_is_refused() {
     assert_eq!(run(&small, &packet), None);
     assert_eq!(run(&small, &packet[1..]), Some(RuleId(0)));
     assert!(Small::new(&dfa(&[Node::seq([Node::bytes(ByteSet::ALL, 40_000), byte(0)])])).is_none());
+
+    let full = dfa(&[Node::bytes(ByteSet::ALL, 2_046)]);
+    assert_eq!(full.states(), WIDE_STATES);
+    let wide = Wide::new(&full).unwrap();
+    assert_eq!(run(&wide, &packet[..2_047]), None);
+    assert_eq!(run(&wide, &packet[..2_046]), Some(RuleId(0)));
+    assert!(Wide::new(&dfa(&[Node::bytes(ByteSet::ALL, 2_047)])).is_none());
 }
 
 /// How many states the smallest automaton has: those that the reachable states of another fall into, by Moore's rounds.
@@ -157,11 +164,12 @@ proptest! {
     ) {
         let dfa = dfa(&nodes);
         check_shape(&dfa);
-        let (small, large) = (Small::new(&dfa).unwrap(), Large::new(&dfa));
+        let (wide, small, large) = (Wide::new(&dfa).unwrap(), Small::new(&dfa).unwrap(), Large::new(&dfa));
         let mut random = Random::new(seed);
         for node in &nodes {
             for input in arbitrary::inputs(node, 8, &mut random) {
                 let expected = first_match(&nodes, &input);
+                prop_assert_eq!(run(&wide, &input), expected, "{:?} by\n{}", input, dfa);
                 prop_assert_eq!(run(&small, &input), expected, "{:?} by\n{}", input, dfa);
                 prop_assert_eq!(run(&large, &input), expected, "{:?} by\n{}", input, dfa);
             }
