@@ -9,6 +9,8 @@ pub(crate) struct Closure {
     /// When each state was last reached.
     reached: Vec<u32>,
     now: u32,
+    /// How many states were reached, since it was made.
+    count: u64,
     /// Where to go on, and how many tags are on the way there.
     ways: Vec<(StateId, usize)>,
     tags: Vec<Tag>,
@@ -19,9 +21,15 @@ impl Closure {
         Self {
             reached: vec![0; nfa.len()],
             now: 0,
+            count: 0,
             ways: Vec::with_capacity(nfa.silent_edges() + 1),
             tags: Vec::with_capacity(nfa.states().filter(|state| matches!(state, State::Tag(..))).count()),
         }
+    }
+
+    /// How many states were reached, since it was made.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
     }
 
     /// Forgets what was reached.
@@ -42,6 +50,7 @@ impl Closure {
                 continue;
             }
             *reached = self.now;
+            self.count += 1;
             self.tags.truncate(tags);
             match nfa.state(id) {
                 State::Bytes(..) | State::Accept(_) => found(id, &self.tags),

@@ -25,9 +25,10 @@ use determinise::{Question, determinise};
 /// The smallest complete automaton of some rules.
 ///
 /// # Invariants
-/// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first the
-/// *decided* states (whatever follows, this rule wins), then, if there is one, the *dead* state (whatever follows, no
-/// rule matches). Special states lead to themselves, and no other state does so with every byte.
+/// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first those that
+/// *jump* (some bytes do not matter, whatever they are), then the *decided* ones (whatever follows, this rule wins), then,
+/// if there is one, the *dead* state (whatever follows, no rule matches). Decided and dead states lead to themselves, and no
+/// other state does so with every byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dfa {
     classes: Classes,
@@ -37,6 +38,17 @@ pub struct Dfa {
     accepts: Vec<Option<RuleId>>,
     start: u32,
     special: u32,
+    /// The first state that is decided or dead.
+    settled: u32,
+    /// Of the states from `special` to `settled`.
+    jumps: Vec<Jump>,
+}
+
+/// So many bytes do not matter, and then the automaton is in that state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Jump {
+    bytes: usize,
+    to: u32,
 }
 
 impl Dfa {

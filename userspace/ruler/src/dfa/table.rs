@@ -21,8 +21,10 @@ pub trait Table {
     fn start(&self) -> Row;
     /// Where a byte leads.
     fn step(&self, row: Row, byte: u8) -> Row;
-    /// The first row from which on nothing changes any more, if there is one.
+    /// The first special row. Whoever finds himself in one leaps, but need not: stepping is right as well.
     fn special(&self) -> Row;
+    /// Where a row leads by what it skips, and what is left to read then. Nothing is left where the verdict is decided.
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]);
     /// Which rule wins if the input ends here.
     fn verdict(&self, row: Row) -> Option<RuleId>;
 }
@@ -65,13 +67,35 @@ struct States {
     shift: u32,
     start: Row,
     special: Row,
+    /// Of the special rows, in order, those that jump: over how many bytes, and where to.
+    jumps: Vec<(usize, Row)>,
     verdicts: Vec<Option<RuleId>>,
 }
 
 impl States {
     fn new(dfa: &Dfa, shift: u32) -> Self {
         let row = |state: u32| Row((state as usize) << shift);
-        Self { shift, start: row(dfa.start), special: row(dfa.special), verdicts: dfa.accepts.clone() }
+        Self {
+            shift,
+            start: row(dfa.start),
+            special: row(dfa.special),
+            jumps: dfa.jumps.iter().map(|jump| (jump.bytes, row(jump.to))).collect(),
+            verdicts: dfa.accepts.clone(),
+        }
+    }
+
+    fn leap<'p>(&self, mut row: Row, mut rest: &'p [u8], step: impl Fn(Row, u8) -> Row) -> (Row, &'p [u8]) {
+        while row >= self.special {
+            let Some((bytes, to)) = self.jumps.get((row.0 - self.special.0) >> self.shift) else {
+                return (row, &[]);
+            };
+            match rest.split_at_checked(*bytes) {
+                Some((_, after)) => (row, rest) = (*to, after),
+                // The packet ends on the way.
+                None => return (rest.iter().fold(row, |row, byte| step(row, *byte)), &[]),
+            }
+        }
+        (row, rest)
     }
 
     fn verdict(&self, row: Row) -> Option<RuleId> {
@@ -162,6 +186,10 @@ impl Table for Wide {
         self.states.special
     }
 
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
+    }
+
     fn verdict(&self, row: Row) -> Option<RuleId> {
         self.states.verdict(row)
     }
@@ -182,6 +210,10 @@ impl Table for Small {
         self.states.special
     }
 
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
+    }
+
     fn verdict(&self, row: Row) -> Option<RuleId> {
         self.states.verdict(row)
     }
@@ -199,6 +231,10 @@ impl Table for Large {
 
     fn special(&self) -> Row {
         self.states.special
+    }
+
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
     }
 
     fn verdict(&self, row: Row) -> Option<RuleId> {

@@ -1,7 +1,8 @@
 //! Eight packets at once, byte by byte in lockstep: while one waits for its table row, seven others go on.
 //!
 //! A batch is run longest packet first, so that all lanes have work until near its end. Eight lanes run as long as the
-//! shortest of their packets, with no test for an end; who ended or is decided hands its lane to the next packet. When no
+//! shortest of their packets, with no test for an end, and every few bytes it is looked at whether one is in a special
+//! state. Who can jump does; who ended or is decided hands its lane to the next packet. When no
 //! packet is left for a lane, the rest goes on in four lanes, then in one. Verdicts stand where their packets stood.
 
 use crate::dfa::{Row, Table};
@@ -15,7 +16,7 @@ const BUCKET_BYTES: usize = 64;
 const BUCKETS: usize = 32;
 /// The most lanes; sixteen would be slower, as their rows do not fit the registers.
 const LANES: usize = 8;
-/// Bytes of each lane that are read between two looks at whether a verdict is decided.
+/// Bytes of each lane that are read between two looks at whether its row is special.
 const BLOCK: usize = 32;
 
 /// Which rule wins, for each packet; as many verdicts as packets.
@@ -116,7 +117,13 @@ fn run<T: Table, const N: usize>(table: &T, work: &mut Work<'_, '_>, verdicts: &
         let read = advance(table, &mut rows, &rests);
         for lane in 0..N {
             rests[lane] = rests[lane].split_at(read).1;
-            while rests[lane].is_empty() || rows[lane] >= table.special() {
+            loop {
+                if rows[lane] >= table.special() {
+                    (rows[lane], rests[lane]) = table.leap(rows[lane], rests[lane]);
+                }
+                if !rests[lane].is_empty() {
+                    break;
+                }
                 verdicts[owners[lane]] = table.verdict(rows[lane]);
                 let Some(next) = work.next() else {
                     for other in (0..N).filter(|other| *other != lane) {
@@ -132,9 +139,11 @@ fn run<T: Table, const N: usize>(table: &T, work: &mut Work<'_, '_>, verdicts: &
     }
 }
 
-/// Reads as many bytes in each lane as the shortest has, or fewer if a verdict is decided; says how many.
+/// Reads as many bytes in each lane as the shortest has, or fewer if one comes to a special row; says how many.
 ///
-/// It stands alone so that the compiler has all registers for it: unrolled, each lane's row stays in one.
+/// It stands alone so that the compiler has all registers for it. A block of each lane is copied to one place on the stack:
+/// with a row in a register for each lane there is none left for eight pointers. Blocks are long enough that the loop over
+/// their bytes is not unrolled, which would cost the rows their registers.
 #[inline(never)]
 #[allow(clippy::needless_range_loop, reason = "lanes and bytes are indices into several arrays at once")]
 fn advance<T: Table, const N: usize>(table: &T, rows: &mut [Row; N], rests: &[&[u8]; N]) -> usize {

@@ -127,4 +127,27 @@ proptest! {
         prop_assert!(report.pieces > 0);
         prop_assert_eq!(judge(&engine, &packets), expected(&nodes, &packets));
     }
+
+    #[test]
+    fn rt4_jumps_change_no_verdict(
+        parts in proptest::collection::vec((0_u32..40, "[abc]{1,2}"), 1..4),
+        open in any::<bool>(),
+        lengths in proptest::collection::vec(0_usize..140, 1..40),
+        seed in any::<u64>(),
+    ) {
+        let part = |(skip, text): (u32, String)| {
+            let text = text.into_bytes().into_iter().map(|byte| Node::Byte(crate::ir::ByteSet::of([byte, b'a'])));
+            Node::seq([Node::bytes(crate::ir::ByteSet::ALL, skip)].into_iter().chain(text))
+        };
+        let node = Node::seq(parts.into_iter().map(part).chain(open.then(Node::any)));
+        let mut random = Random::new(seed);
+        let packets: Vec<Vec<u8>> =
+            lengths.iter().map(|length| (0..*length).map(|_| b"aaab"[random.below(4)]).collect()).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let nfa = Nfa::of_rules(&[(RuleId(0), &node)], 1 << 16).unwrap();
+        let small = Small::new(&Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap()).unwrap();
+        let expected = expected(std::slice::from_ref(&node), &packets);
+        prop_assert_eq!(&one_by_one(&small, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&small, &packets), &expected);
+    }
 }
