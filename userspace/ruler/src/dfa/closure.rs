@@ -9,6 +9,8 @@ pub(crate) struct Closure {
     /// When each state was last reached.
     reached: Vec<u32>,
     now: u32,
+    /// How many states were reached, since it was made.
+    count: u64,
     /// Where to go on, and how many tags are on the way there.
     ways: Vec<(StateId, usize)>,
     tags: Vec<Tag>,
@@ -31,6 +33,11 @@ impl Closure {
         self.tags.reserve(tags);
     }
 
+    /// How many states were reached, since it was made.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Forgets what was reached.
     pub(crate) fn begin(&mut self) {
         self.now = self.now.checked_add(1).unwrap_or_else(|| {
@@ -49,6 +56,7 @@ impl Closure {
                 continue;
             }
             *reached = self.now;
+            self.count += 1;
             self.tags.truncate(tags);
             match nfa.state(id) {
                 State::Bytes(..) | State::Accept(_) => found(id, &self.tags),

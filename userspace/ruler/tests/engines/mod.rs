@@ -167,7 +167,7 @@ impl Engines {
                 .map(|(frame, packet)| Packet { frame, at: at(packet), class: class(packet) })
                 .collect();
             let mut verdicts = vec![Verdict::NONE; packets.len()];
-            self.bound.judge(&mut scratch, &mut batch, &mut verdicts);
+            self.bound.judge(&mut scratch, &mut batch[..], &mut verdicts);
             verdicts.iter().zip(&frames).map(|(verdict, frame)| outcome(verdict, frame)).collect()
         };
         let from_zero = judged(&|_| None);
