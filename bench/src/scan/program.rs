@@ -86,8 +86,10 @@ impl Workshop {
                 peer.packages()
             )
         })?;
-        fs::write(self.path("literals"), literals.lines())?;
-        Ok(Built { workshop: self, program })
+        let lines = self.path("literals");
+        fs::write(&lines, literals.lines())?;
+        let literals = literals.iter().next().is_some().then_some(lines);
+        Ok(Built { workshop: self, program, literals })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -121,6 +123,8 @@ impl Workshop {
 pub struct Built<'w> {
     workshop: &'w Workshop,
     program: PathBuf,
+    /// The file that it reads them from, if there are any.
+    literals: Option<PathBuf>,
 }
 
 impl Built<'_> {
@@ -129,11 +133,11 @@ impl Built<'_> {
     /// # Errors
     /// It does not start, or cannot work here: the reason is on standard error.
     pub fn start(&self, packets: &Packets) -> Result<Program> {
-        let (packets_file, literals_file) = (self.workshop.path("packets"), self.workshop.path("literals"));
-        let mut file = BufWriter::new(fs::File::create(&packets_file)?);
+        let path = self.workshop.path("packets");
+        let mut file = BufWriter::new(fs::File::create(&path)?);
         packets.write(&mut file)?;
         file.flush()?;
-        Program::start(Command::new(&self.program).args([packets_file, literals_file]))
+        Program::start(Command::new(&self.program).arg(path).args(&self.literals))
     }
 }
 
