@@ -6,6 +6,7 @@ pub mod demo;
 pub mod engine;
 pub mod peer;
 pub mod report;
+pub mod scan;
 pub mod search;
 pub mod suite;
 pub mod traffic;

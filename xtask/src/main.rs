@@ -36,7 +36,8 @@ struct Cli {
 enum Task {
     /// Find the toolchain and install what is missing (Debian as root; elsewhere it says what to run).
     Setup {
-        /// Also the servers and clients of demos and benches: nginx, wrk, curl, dig, tshark. None of them is started.
+        /// Also what demos and benches compare with: nginx, wrk, curl, dig, tshark, PCRE2, Hyperscan, RE2, re2c. No service is
+        /// started.
         #[arg(long)]
         peers: bool,
     },
@@ -56,7 +57,7 @@ enum Task {
     Load(Passed),
     /// Build, then `octroi down` with the same arguments.
     Unload(Passed),
-    /// Build, then measure against the baselines: `bench [road] [--json]`.
+    /// Build, then measure against the baselines: `bench [road|stacks|ruler|rates] [--json]`.
     Bench(Passed),
     /// Check the rules of the house: purpose lines, unsafe, dependencies, ignored tests, counters, specification.
     Tidy,

@@ -18,7 +18,7 @@ use octroi_bench::{
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which suite: road, stacks, or rates (RFC 9971's searches; 64 bytes and IMIX unless --only names other sizes).
+    /// Which suite: road, stacks, ruler, or rates (RFC 9971's searches; 64 bytes and IMIX unless --only names other sizes).
     #[arg(default_value = "road")]
     suite: Suite,
     /// Print one JSON object, the last line of standard output.
@@ -55,7 +55,7 @@ impl Arguments {
             let machine = Machine::here();
             let setting = Setting {
                 kernel: machine.kernel.clone(),
-                mode: "native copy".into(),
+                mode: self.suite.mode().into(),
                 layout: "run-to-completion".into(),
             };
             if let Some(file) =

@@ -66,9 +66,33 @@ pub struct Row {
     /// The least ratio that passes; without one, the row only shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
+    /// What is aimed at; without one, there is only the limit.
+    #[serde(flatten)]
+    pub aim: Option<Aim>,
     /// What must be known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
+}
+
+/// The ratio that is aimed at. A row that misses it says so, and holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Aim {
+    /// The least ratio that meets it.
+    #[serde(rename = "aim")]
+    pub least: f64,
+    /// Whether the row met it.
+    #[serde(rename = "aim_outcome")]
+    pub outcome: Outcome,
+}
+
+/// What became of an aim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The ratio reached it.
+    Met,
+    /// It did not.
+    Missed,
 }
 
 /// All rows of one bench run.
@@ -112,6 +136,7 @@ impl Row {
             peer_spread: peer,
             verdict: pairs.verdict(),
             limit: None,
+            aim: None,
             flags,
         })
     }
@@ -142,6 +167,13 @@ impl Row {
         Self { limit: Some(least), ..self }
     }
 
+    /// The row with the ratio that is aimed at.
+    #[must_use]
+    pub fn with_aim(self, least: f64) -> Self {
+        let outcome = if least <= self.ratio { Outcome::Met } else { Outcome::Missed };
+        Self { aim: Some(Aim { least, outcome }), ..self }
+    }
+
     /// The row with one more remark.
     #[must_use]
     pub fn flagged(mut self, flag: Flag) -> Self {
@@ -167,6 +199,9 @@ impl Row {
         let mut remarks = Vec::new();
         if !self.ok() {
             remarks.push("BELOW LIMIT".to_owned());
+        }
+        if self.aim.is_some_and(|aim| aim.outcome == Outcome::Missed) {
+            remarks.push("aim missed".to_owned());
         }
         if self.peer_name != AIM {
             match self.verdict {
@@ -195,6 +230,7 @@ impl Report for BenchReport {
             ("ratio", Align::Right),
             ("min … max", Align::Left),
             ("limit", Align::Right),
+            ("aim", Align::Right),
             ("runs", Align::Right),
             ("", Align::Left),
         ]);
@@ -207,7 +243,8 @@ impl Report for BenchReport {
                 row.peer_name.clone(),
                 figure(row.ratio),
                 format!("{} … {}", figure(row.spread.min), figure(row.spread.max)),
-                row.limit.map_or_else(String::new, |least| format!("≥ {}", figure(least))),
+                row.limit.map_or_else(String::new, least),
+                row.aim.map_or_else(String::new, |aim| least(aim.least)),
                 row.runs.to_string(),
                 row.remarks(),
             ]);
@@ -219,6 +256,10 @@ impl Report for BenchReport {
         };
         format!("{} · commit {}\n\n{}\n{verdict}\n", self.machine, self.commit, table.render())
     }
+}
+
+fn least(ratio: f64) -> String {
+    format!("≥ {}", figure(ratio))
 }
 
 impl fmt::Display for Flag {
@@ -259,6 +300,17 @@ mod tests {
         let row = Row::against_aim("steer_hit", "ns", Better::Lower, &[50.0; 10], 60.0).expect("ten runs");
         assert_eq!((row.peer, row.peer_name.as_str(), row.ratio), (60.0, "aim", 1.2));
         assert_eq!(row.remarks(), "", "nothing is faster than an aim");
+    }
+
+    #[test]
+    fn a_missed_aim_is_said_and_fails_nothing() {
+        let rows = vec![row(3.0).with_limit(1.0).with_aim(1.5), row(3.0).with_limit(1.0).with_aim(1.6)];
+        let report = report(rows);
+        assert!(report.ok());
+        assert_eq!(report.text().matches("aim missed").count(), 1, "{}", report.text());
+        let json = serde_json::to_value(&report).expect("plain data");
+        let outcomes = [0, 1].map(|at| (&json["rows"][at]["aim"], &json["rows"][at]["aim_outcome"]));
+        assert_eq!(outcomes, [(&1.5.into(), &"met".into()), (&1.6.into(), &"missed".into())]);
     }
 
     #[test]

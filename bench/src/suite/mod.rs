@@ -10,6 +10,7 @@
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
 //! | [`mux`] | `mux_64`, `mux_64_stacks`: into the rings of applications; the suite `stacks` |
 //! | [`capture`] | `capture_memory`, `capture_veth`, `top_veth`: what looking costs |
+//! | [`ruler`] | `r1_*` … `r7`, `p9_*`: filters on packets in memory, against what else scans; the suite `ruler` |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
 //!
 //! The engine runs on core 0 and the generator on core 1, always; a machine with more cores leaves the rest idle.
@@ -35,6 +36,7 @@ mod latency;
 mod life;
 mod mux;
 mod rates;
+mod ruler;
 mod stage;
 mod steer;
 mod victim;
@@ -49,11 +51,13 @@ pub enum Suite {
     Stacks,
     /// How much the road carries: the searches of RFC 9971.
     Rates,
+    /// Ruler's engines in memory.
+    Ruler,
 }
 
 /// No such suite.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the suites are road, stacks and rates")]
+#[error("the suites are road, stacks, rates and ruler")]
 pub struct UnknownSuite;
 
 impl FromStr for Suite {
@@ -64,6 +68,7 @@ impl FromStr for Suite {
             "road" => Ok(Self::Road),
             "stacks" => Ok(Self::Stacks),
             "rates" => Ok(Self::Rates),
+            "ruler" => Ok(Self::Ruler),
             _ => Err(UnknownSuite),
         }
     }
@@ -155,6 +160,16 @@ impl Suite {
             Self::Road => "road",
             Self::Stacks => "stacks",
             Self::Rates => "rates",
+            Self::Ruler => "ruler",
+        }
+    }
+
+    /// Where packets are: `mode` of a record's row.
+    #[must_use]
+    pub const fn mode(self) -> &'static str {
+        match self {
+            Self::Road | Self::Stacks | Self::Rates => "native copy",
+            Self::Ruler => "memory",
         }
     }
 
@@ -168,6 +183,7 @@ impl Suite {
             Self::Road => groups(&ROAD, extent, say, &mut rows)?,
             Self::Stacks => groups(&STACKS, extent, say, &mut rows)?,
             Self::Rates => rates::rows(extent, say, &mut rows)?,
+            Self::Ruler => groups(&ruler::GROUPS, extent, say, &mut rows)?,
         }
         rows.retain(|row| extent.wants(&row.id));
         if extent.is_quick() {

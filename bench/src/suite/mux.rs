@@ -105,7 +105,7 @@ pub(super) fn grid(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 /// On a thread of its own: who is pinned cannot give his children another core.
-fn pinned(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+pub(super) fn pinned(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     let worked = std::thread::scope(|scope| {
         scope
             .spawn(|| {

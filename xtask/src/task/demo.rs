@@ -29,9 +29,9 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
     child::exec(std::process::Command::new(repo.release_binary("octroi-demo")).arg(name).args(rest))
 }
 
-/// What the demo or suite of this name needs: those of stacks talk to other people's programs.
+/// What the demo or suite of this name needs: those of stacks and Ruler have other people's programs beside ours.
 pub(crate) fn stage(name: &str) -> Stage {
-    if name == "stacks" { Stage::Peers } else { Stage::Run }
+    if matches!(name, "stacks" | "ruler") { Stage::Peers } else { Stage::Run }
 }
 
 /// The leading word, if it is not an option, else the default; and what follows.
@@ -59,5 +59,10 @@ mod tests {
             let given = words(given);
             assert_eq!(split_name(&given, DEFAULT), (name, words(rest).as_slice()), "{given:?}");
         }
+    }
+
+    #[test]
+    fn who_is_compared_with_others_needs_them() {
+        assert_eq!(["road", "stacks", "ruler"].map(stage), [Stage::Run, Stage::Peers, Stage::Peers]);
     }
 }

@@ -75,7 +75,7 @@ const NEEDS: &[Need] = &[
         why: "libbpf reads ELF files",
         stage: Stage::Build,
         packages: &["libelf-dev", "zlib1g-dev"],
-        present: || child::output(Command::new("pkg-config").args(["--exists", "libelf", "zlib"])).is_ok(),
+        present: || library("libelf") && library("zlib"),
     },
     Need {
         name: "ip",
@@ -133,7 +133,47 @@ const NEEDS: &[Need] = &[
         packages: &["tshark"],
         present: || program("tshark").is_some(),
     },
+    Need {
+        name: "PCRE2 with its headers",
+        why: "Ruler is compared with it; the same holds for the next four",
+        stage: Stage::Peers,
+        packages: &["libpcre2-dev"],
+        present: || library("libpcre2-8"),
+    },
+    Need {
+        name: "Hyperscan with its headers",
+        why: "it is ahead of everybody on literals",
+        stage: Stage::Peers,
+        packages: &["libhyperscan-dev"],
+        present: || library("libhs"),
+    },
+    Need {
+        name: "RE2 with its headers",
+        why: "automata made while they run",
+        stage: Stage::Peers,
+        packages: &["libre2-dev"],
+        present: || library("re2"),
+    },
+    Need {
+        name: "a C++ compiler",
+        why: "RE2 is C++",
+        stage: Stage::Peers,
+        packages: &["g++"],
+        present: || program("c++").is_some(),
+    },
+    Need {
+        name: "re2c",
+        why: "automata as C, with tags",
+        stage: Stage::Peers,
+        packages: &["re2c"],
+        present: || program("re2c").is_some(),
+    },
 ];
+
+/// Whether pkg-config knows a library, which it does from the headers' package.
+fn library(name: &str) -> bool {
+    child::output(Command::new("pkg-config").args(["--exists", name])).is_ok()
+}
 
 /// The one package here that brings a service.
 pub(super) const NGINX: &str = "nginx";
