@@ -33,7 +33,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Form {
     /// Print JSON instead of a table.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Form {

@@ -2,7 +2,10 @@
 //!
 //! Nothing here needs a privilege or a daemon. What a program means is the business of crate `ruler`; here files are
 //! read, and answers printed.
+mod bench;
 mod check;
+mod compile;
+mod dump;
 mod key;
 mod program;
 mod run;
@@ -16,7 +19,10 @@ use super::Outcome;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ruler {
     Check(check::Check),
+    Compile(compile::Compile),
     Run(run::Run),
+    Dump(dump::Dump),
+    Bench(bench::Bench),
 }
 
 impl Ruler {
@@ -27,7 +33,10 @@ impl Ruler {
     pub(crate) fn run(&self) -> Result<Outcome> {
         match self {
             Self::Check(check) => check.run(),
+            Self::Compile(compile) => compile.run(),
             Self::Run(run) => run.run(),
+            Self::Dump(dump) => dump.run(),
+            Self::Bench(bench) => bench.run(),
         }
     }
 }

@@ -14,6 +14,7 @@ use ruler::{
     diagnostic::{self, Diagnostic},
     exec::ladder::{self, Slow},
     filter::{Filter, Limits},
+    resolved,
     source::Span,
     syntax::parser::SOURCE_BYTES_MAX,
 };
@@ -81,13 +82,32 @@ impl Options {
         let (mut filters, diagnostics) = ruler::compile(&bundle, &self.limits());
         let is_sound = !diagnostics.iter().any(Diagnostic::is_error);
         if let Some(wanted) = self.filter.as_deref().filter(|_| is_sound) {
-            let names = names(&filters);
+            let names = names(filters.iter().map(Filter::name));
             filters.retain(|filter| filter.name() == wanted);
             if filters.is_empty() {
                 bail!("{}: no filter `{wanted}`; {names}", file.display());
             }
         }
         Ok(Compiled { bundle, filters, diagnostics })
+    }
+
+    /// Those of the resolved filters that are meant.
+    ///
+    /// # Errors
+    /// None of them has the name that was asked for, though the program is sound.
+    pub(crate) fn chosen<'f>(
+        &self,
+        file: &Path,
+        filters: &'f [resolved::Filter],
+        found: &[Diagnostic],
+    ) -> Result<Vec<&'f resolved::Filter>> {
+        let Some(wanted) = &self.filter else { return Ok(filters.iter().collect()) };
+        let chosen: Vec<_> = filters.iter().filter(|filter| filter.name == *wanted).collect();
+        if chosen.is_empty() && !found.iter().any(Diagnostic::is_error) {
+            let names = names(filters.iter().map(|filter| &*filter.name));
+            bail!("{}: no filter `{wanted}`; {names}", file.display());
+        }
+        Ok(chosen)
     }
 
     /// The one filter that is meant, with its sources; `None` if the program is wrong. Diagnostics are printed to
@@ -102,7 +122,8 @@ impl Options {
             (Some(filter), true) => Ok(Some((bundle, filter))),
             (Some(last), false) => {
                 filters.push(last);
-                bail!("{}: several filters; say which with --filter: {}", file.display(), names(&filters))
+                let names = names(filters.iter().map(Filter::name));
+                bail!("{}: several filters; say which with --filter: {names}", file.display())
             }
             (None, _) if diagnostics.iter().any(Diagnostic::is_error) => Ok(None),
             (None, _) => bail!("{}: no filter in it", file.display()),
@@ -117,8 +138,8 @@ pub(crate) fn line(bundle: &Bundle, file: &str, span: Span) -> usize {
     1 + source.iter().take(span.start).filter(|byte| **byte == b'\n').count()
 }
 
-fn names(filters: &[Filter]) -> String {
-    let names: Vec<_> = filters.iter().map(|filter| format!("`{}`", filter.name())).collect();
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
