@@ -69,6 +69,11 @@ impl Bundle {
         &self.root
     }
 
+    /// All files that were handed over, in the order of their names.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.sources.iter().map(|(name, source)| (name.as_str(), source.as_slice()))
+    }
+
     /// What stands in the file of this name; the layouts are always there.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&[u8]> {

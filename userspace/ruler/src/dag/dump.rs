@@ -9,6 +9,7 @@ use super::{
     condition::{Condition, Place, Reading},
     paths::{Advance, Mark, Path, Rest},
 };
+use crate::ir;
 
 impl Dag {
     /// Every path, in order.
@@ -145,7 +146,13 @@ impl fmt::Display for Path {
         match &self.rest {
             Rest::End => f.write_str("\n  then the end"),
             Rest::Any => f.write_str("\n  then anything"),
-            Rest::Pattern(pattern) => write!(f, "\n  then {pattern:?}"),
+            Rest::Pattern(pattern) => match ir::lower(pattern) {
+                Ok(node) => {
+                    f.write_str("\n  then")?;
+                    node.to_string().lines().try_for_each(|line| write!(f, "\n    {line}"))
+                }
+                Err(error) => write!(f, "\n  then {error}"),
+            },
         }
     }
 }

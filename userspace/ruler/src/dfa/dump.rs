@@ -2,9 +2,13 @@
 //!
 //! The text is stable and for people; nothing reads it back.
 
-use std::fmt;
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use super::{Dfa, Nfa, State};
+use crate::ir::ByteSet;
 
 /// `7 rule 3: 0..2→7 3→4`: a state, who wins if the input ends there, and where classes lead. `8 none, jump 12→7`: which of
 /// the next 12 bytes stand there does not matter.
@@ -36,6 +40,33 @@ impl fmt::Display for Dfa {
 }
 
 impl Dfa {
+    /// Its states and transitions for Graphviz' `dot`, without a graph around them; names begin with `prefix`.
+    #[must_use]
+    pub fn dot(&self, prefix: &str) -> String {
+        let mut text = String::new();
+        for (state, accepts) in self.accepts.iter().enumerate() {
+            let (shape, rule) = match accepts {
+                Some(rule) => ("doublecircle", format!("\\nrule {}", rule.0)),
+                None => ("circle", String::new()),
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{prefix}{state} [shape={shape}, label=\"{state}{rule}\"];");
+            if (self.special as usize) <= state {
+                continue;
+            }
+            let mut edges: BTreeMap<u32, ByteSet> = BTreeMap::new();
+            for (next, set) in self.row(state).iter().zip(self.classes.sets()) {
+                let edge = edges.entry(*next).or_insert(set);
+                *edge = edge.or(&set);
+            }
+            for (next, set) in edges {
+                let set = format!("{set:?}").replace('\\', "\\\\").replace('"', "\\\"");
+                let _ = writeln!(text, "{prefix}{state} -> {prefix}{next} [label=\"{set}\"];");
+            }
+        }
+        text
+    }
+
     fn show_row(&self, f: &mut fmt::Formatter<'_>, state: usize) -> fmt::Result {
         write!(f, ":")?;
         let row = self.row(state);

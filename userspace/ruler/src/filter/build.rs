@@ -27,12 +27,37 @@ pub(super) const STARTS_MAX: usize = 4;
 /// The first byte of the packet.
 const FIRST: Mark = Mark::Behind { base: 0, offset: 0 };
 
+/// What engines were made from.
+#[derive(Debug)]
+pub(super) struct Kept {
+    interned: Vec<ir::Node>,
+    /// By [`EngineId`].
+    rules: Vec<Vec<(RuleId, NodeId)>>,
+}
+
+impl Kept {
+    /// The rules of an engine, and what each of them must match.
+    pub(super) fn rules(&self, engine: EngineId) -> impl Iterator<Item = (RuleId, &ir::Node)> {
+        self.rules[engine.0].iter().map(|(rule, node)| (*rule, &self.interned[node.0]))
+    }
+}
+
 /// Builds it; what is to be said of it is said once for each engine.
 pub(super) fn build(
     filter: &resolved::Filter,
     file: &str,
     limits: &Limits,
 ) -> (Option<Filter>, Vec<Diagnostic>) {
+    let (built, troubles) = build_keeping(filter, file, limits);
+    (built.map(|(filter, _)| filter), troubles)
+}
+
+/// The same, with what engines were made from.
+pub(super) fn build_keeping(
+    filter: &resolved::Filter,
+    file: &str,
+    limits: &Limits,
+) -> (Option<(Filter, Kept)>, Vec<Diagnostic>) {
     let dag = Dag::build(filter, &limits.dag);
     let mut builder = Builder {
         filter,
@@ -58,9 +83,12 @@ pub(super) fn build(
             Node::Len { .. } | Node::Probe(_) | Node::Base { .. } => Some(ClassId(0)),
         })
         .collect();
-    let Builder { troubles, engines, reports, ways, classes, .. } = builder;
+    let Builder { troubles, engines, reports, ways, classes, known, interned, .. } = builder;
+    let mut rules = vec![Vec::new(); engines.len()];
+    known.into_iter().for_each(|(of_engine, engine)| rules[engine.0] = of_engine);
     let troubles = troubles.into_iter().map(|trouble| trouble.file(file)).collect();
-    let filter = built.map(|class_of| Filter {
+    let kept = Kept { interned, rules };
+    let built = built.map(|class_of| Filter {
         name: filter.name.clone(),
         file: file.to_owned(),
         rules: filter.rules.iter().map(rule).collect(),
@@ -72,7 +100,7 @@ pub(super) fn build(
         reports,
         ways,
     });
-    (filter, troubles)
+    (built.map(|filter| (filter, kept)), troubles)
 }
 
 fn rule(rule: &resolved::Rule) -> Rule {

@@ -12,6 +12,7 @@
 mod bind;
 mod build;
 mod class;
+pub mod dump;
 mod judge;
 mod report;
 mod trouble;

@@ -91,13 +91,7 @@ impl Filter {
                 Kind::Cut => "cut",
                 Kind::Rebuild => "rebuild",
             }),
-            labels: labels.map(|method| match method {
-                Method::Fixed => "fixed".to_owned(),
-                Method::Tdfa { states, registers } => {
-                    format!("tdfa: {states} states, {registers} registers")
-                }
-                Method::Simulation(excess) => format!("simulation: {excess}"),
-            }),
+            labels: labels.map(method_text),
         }
     }
 }
@@ -107,6 +101,15 @@ fn slowness(method: &Method) -> (u8, usize) {
         Method::Fixed => (0, 0),
         Method::Tdfa { states, .. } => (1, *states),
         Method::Simulation(_) => (2, 0),
+    }
+}
+
+/// `fixed`, `tdfa: 5 states, 2 registers`, `simulation`.
+pub(super) fn method_text(method: Method) -> String {
+    match method {
+        Method::Fixed => "fixed".to_owned(),
+        Method::Tdfa { states, registers } => format!("tdfa: {states} states, {registers} registers"),
+        Method::Simulation(excess) => format!("simulation: {excess}"),
     }
 }
 

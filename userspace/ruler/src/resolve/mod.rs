@@ -5,6 +5,7 @@
 
 mod action;
 mod call;
+mod canonical;
 mod constant;
 mod counter;
 mod cube;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use action::LABELS_MAX;
+pub use canonical::canonical;
 pub use files::INCLUDE_DEPTH_MAX;
 pub use pattern::PARTS_MAX;
 

@@ -2,8 +2,10 @@
 //!
 //! Nothing here knows what a name stands for.
 
+pub mod dump;
 mod lexer;
 mod literal;
 pub mod parser;
+mod print;
 pub mod token;
 pub mod tree;
