@@ -54,6 +54,22 @@ counters! {
     RxNoStage = "rx_no_stage", Dropped;
     /// Echo: not UDP, or nobody a reply may go to: a group, nobody, port 0, another echo, a source route.
     EchoRefused = "echo_refused", Dropped;
+    /// A filter rejected it.
+    RulerReject = "ruler_reject", Dropped;
+    /// No rule of a filter matches it.
+    RulerNoMatch = "ruler_no_match", Dropped;
+    /// A filter made it longer than its port sends, or than its frame.
+    RulerTooLong = "ruler_too_long", Dropped;
+    /// A filter made it shorter than an Ethernet header.
+    RulerTooShort = "ruler_too_short", Dropped;
+    /// A filter set a field to a value that does not fit.
+    RulerField = "ruler_field", Dropped;
+    /// Packets that a filter judged from the class that the header program found.
+    RulerFromClass = "ruler_from_class", Note;
+    /// Packets that a filter judged from their first byte.
+    RulerFromZero = "ruler_from_zero", Note;
+    /// Checksums that a filter could not make and set to 0.
+    RulerCsumSkipped = "ruler_csum_skipped", Note;
     /// An application's ring was full.
     RxRingFull = "rx_ring_full", Dropped;
     /// The packet is longer than a slot of the application's ring.

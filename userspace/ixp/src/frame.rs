@@ -21,6 +21,7 @@
 use std::{
     fmt,
     mem::ManuallyDrop,
+    ops::Range,
     ptr::NonNull,
     sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
@@ -367,6 +368,35 @@ impl Frame {
         // SAFETY: they and `data..data + len` are in the chunk, which is ours alone; `&mut self` makes the slice the
         // only one.
         Some(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), room + usize::from(self.len)) })
+    }
+
+    /// The packet and the rest of its chunk, which it may grow into.
+    #[must_use]
+    #[inline]
+    pub fn with_tail_mut(&mut self) -> &mut [u8] {
+        let capacity = self.capacity();
+        // SAFETY: `data` is `start` bytes into this frame's chunk, so `capacity` bytes from there on are in the chunk,
+        // which is ours alone; `&mut self` makes the slice the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), capacity) }
+    }
+
+    /// Makes a part of [`Frame::with_tail_mut`] the packet.
+    ///
+    /// # Errors
+    /// The capacity, if the part is beyond it; the frame is left as it was.
+    pub fn set_range(&mut self, part: Range<usize>) -> Result<(), usize> {
+        let capacity = self.capacity();
+        let (start, len) = (u16::try_from(part.start), u16::try_from(part.len()));
+        match (start, len) {
+            (Ok(start), Ok(len)) if part.start <= part.end && part.end <= capacity => {
+                // SAFETY: at most `capacity` bytes on, it is still in this frame's chunk.
+                self.data = unsafe { self.data.add(usize::from(start)) };
+                self.start += start;
+                self.len = len;
+                Ok(())
+            }
+            _ => Err(capacity),
+        }
     }
 
     /// The packet's first byte, as an address to prefetch.

@@ -29,6 +29,7 @@ pub mod counter;
 pub mod doorbell;
 pub mod engine;
 pub mod engines;
+pub mod filter;
 #[cfg(test)]
 mod fixture;
 pub mod frame;

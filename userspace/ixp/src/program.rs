@@ -108,8 +108,24 @@ pub trait Stages<C>: Send {
 /// The state of one packet on its way through a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane<C> {
-    context: C,
-    verdict: Verdict,
+    pub(crate) context: C,
+    pub(crate) verdict: Verdict,
+}
+
+impl<C: Default> Default for Lane<C> {
+    fn default() -> Self {
+        Self { context: C::default(), verdict: Verdict::Next }
+    }
+}
+
+impl<C> Lane<C> {
+    /// The verdict at the end of a program.
+    pub(crate) fn end(&self) -> Verdict {
+        match self.verdict {
+            Verdict::Next => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
+            verdict => verdict,
+        }
+    }
 }
 
 impl<C> Stages<C> for () {
@@ -183,23 +199,17 @@ impl<const N: usize, C: Default, S: Stages<C>> Lockstep<N, C, S> {
     #[must_use]
     pub fn new(stages: S) -> Self {
         const { assert!(0 < N, "a program needs a lane") };
-        Self {
-            stages,
-            lanes: std::array::from_fn(|_| Lane { context: C::default(), verdict: Verdict::Next }),
-        }
+        Self { stages, lanes: std::array::from_fn(|_| Lane::default()) }
     }
 
     #[inline(always)]
     fn group(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
         let (lanes, _) = self.lanes.split_at_mut(frames.len());
         for lane in lanes.iter_mut() {
-            *lane = Lane { context: C::default(), verdict: Verdict::Next };
+            *lane = Lane::default();
         }
         self.stages.advance(frames, lanes, env);
-        verdicts.extend(lanes.iter().map(|lane| match lane.verdict {
-            Verdict::Next => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
-            verdict => verdict,
-        }));
+        verdicts.extend(lanes.iter().map(Lane::end));
     }
 }
 

@@ -14,6 +14,7 @@ use multistack::{
 
 use crate::{
     account::{Account, Charge, OverLimit, Standing},
+    filter::{Filters, Installed},
     port::PortId,
 };
 
@@ -72,6 +73,8 @@ pub struct Tables {
     pub ports: PortConfigs,
     /// Links, addresses and next hops: where applications' packets may go.
     pub network: Arc<Network>,
+    /// Ruler's filters, and where they are attached.
+    pub filters: Filters,
 }
 
 impl Tables {
@@ -129,7 +132,34 @@ pub struct Published {
     account: Arc<Account>,
     current: Arc<ArcSwap<Snapshot>>,
     /// Replaced snapshots that an engine may still hold, so that the last reference is never an engine's.
-    retired: Mutex<Vec<Arc<Snapshot>>>,
+    retired: Mutex<Retired>,
+}
+
+/// What an engine may still hold.
+#[derive(Default)]
+struct Retired {
+    snapshots: Vec<Arc<Snapshot>>,
+    /// Filters of those, which engines hold by themselves.
+    filters: Vec<Arc<Installed>>,
+}
+
+impl Retired {
+    /// Takes a snapshot that was replaced, and frees whatever nobody else has any more.
+    fn take(&mut self, snapshot: Arc<Snapshot>) {
+        for filter in snapshot.tables.filters.installed() {
+            // Each once, so that a filter whose only holder is this list is known by its count.
+            if !self.filters.iter().any(|known| Arc::ptr_eq(known, filter)) {
+                self.filters.push(Arc::clone(filter));
+            }
+        }
+        self.snapshots.push(snapshot);
+        self.free();
+    }
+
+    fn free(&mut self) {
+        self.snapshots.retain(|old| 1 < Arc::strong_count(old));
+        self.filters.retain(|old| 1 < Arc::strong_count(old));
+    }
 }
 
 impl Published {
@@ -153,12 +183,11 @@ impl Published {
     pub fn publish(&self, tables: Tables) -> Result<Generation, OverLimit> {
         // The lock also orders publishers: two of them never make the same number.
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.retain(|old| 1 < Arc::strong_count(old));
+        retired.free();
         let memory = self.account.charge(tables.bytes())?;
         let generation = Generation(self.current.load().generation.0 + 1);
         let next = Snapshot { generation, tables, _memory: memory };
-        retired.push(self.current.swap(Arc::new(next)));
-        retired.retain(|old| 1 < Arc::strong_count(old));
+        retired.take(self.current.swap(Arc::new(next)));
         Ok(generation)
     }
 

@@ -6,12 +6,15 @@ pub mod steer;
 
 use nix::errno::Errno;
 
-use crate::program::{LANES, Lockstep, Program};
+use crate::{
+    filter::Gate,
+    program::{LANES, Program},
+};
 
 /// The program of an engine that serves the builtin targets and nothing else.
 #[must_use]
 pub fn builtin_program() -> Box<dyn Program> {
-    Box::new(Lockstep::<LANES, _, _>::new((steer::Steer::default(), (builtin::Builtin::default(), ()))))
+    Box::new(Gate::<LANES, _, _>::new((steer::Steer::default(), ()), (builtin::Builtin::default(), ())))
 }
 
 /// The program of an engine that serves applications' stacks beside the builtin targets.
@@ -20,5 +23,5 @@ pub fn builtin_program() -> Box<dyn Program> {
 /// Out of descriptors.
 pub fn stack_program() -> Result<Box<dyn Program>, Errno> {
     let targets = (builtin::Builtin::default(), (stack::Stack::new()?, ()));
-    Ok(Box::new(Lockstep::<LANES, _, _>::new((steer::Steer::default(), targets))))
+    Ok(Box::new(Gate::<LANES, _, _>::new((steer::Steer::default(), ()), targets)))
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use abi::{
     fragment::FragKey,
-    rxmeta::{RxMeta, flag},
+    rxmeta::{CLASS_NONE, RxMeta, flag},
     steer::{SteerKey, Target, kind},
 };
 use multistack::{
@@ -29,12 +29,29 @@ use crate::{
 /// What later stages know of a steered packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steered {
-    /// The metadata, XDP's or our own.
+    /// The metadata, XDP's or our own; its class is what a filter said here, [`CLASS_NONE`] if none did.
     pub meta: RxMeta,
+    /// What the header program told.
+    pub told: Told,
     /// If its target is an application: the number that the packet's tuple has there.
     pub tuple: u16,
     /// Why that application does not get it after all: a drop that counts in its books.
     pub spoilt: Option<Loss>,
+}
+
+/// The class of a packet as a header program found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The class, [`CLASS_NONE`] if none.
+    pub class: u16,
+    /// The header program's generation modulo 256.
+    pub generation: u8,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { class: CLASS_NONE, generation: 0 }
+    }
 }
 
 impl Steered {
@@ -238,7 +255,8 @@ impl Stage<Steered> for Steer {
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
         let Some(meta) = frame.meta() else { return self.without_meta(frame, context, env) };
         env.note(frame.port(), Counter::FromMeta);
-        context.meta = meta;
+        context.told = Told { class: meta.class, generation: meta.class_gen };
+        context.meta = RxMeta { class: CLASS_NONE, ..meta };
         self.judge(frame, context, env)
     }
 }

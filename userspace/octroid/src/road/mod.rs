@@ -35,6 +35,7 @@ use anyhow::{Context, Result};
 use ixp::{
     clock::Monotonic,
     engines::{Engines, Event as EngineEvent},
+    filter::Filters,
     program::Program,
     spec::{EngineSpec, Layout},
     stacks::StackEvent,
@@ -368,6 +369,7 @@ impl Road {
             mirror: Arc::clone(self.registry.mirror()),
             ports: self.configs.clone(),
             network: Arc::clone(self.view.network()),
+            filters: Filters::default(),
         };
         let generation = self.engines.publish(tables)?;
         Ok(self.engines.wait_seen(generation)?)

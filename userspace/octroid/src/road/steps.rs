@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc};
 use ixp::{
     account::OverLimit,
     engines::{Engines, Late},
+    filter::Filters,
     tables::{PortConfigs, Tables},
 };
 use multistack::{
@@ -134,7 +135,12 @@ impl Hands<'_> {
 
     fn publish(&self, mirror: &Arc<Mirror>) -> Result<(), StepError> {
         let (mirror, network) = (Arc::clone(mirror), Arc::clone(self.network));
-        let generation = self.engines.publish(Tables { mirror, ports: self.configs.clone(), network })?;
+        let generation = self.engines.publish(Tables {
+            mirror,
+            ports: self.configs.clone(),
+            network,
+            filters: Filters::default(),
+        })?;
         Ok(self.engines.wait_seen(generation)?)
     }
 

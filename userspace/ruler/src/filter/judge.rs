@@ -7,13 +7,35 @@ use std::{ops::Range, sync::Arc};
 
 use super::{Bound, Deed, Filter, class::ClassId, way::Memory};
 use crate::{
-    dag::{NodeId, Reached, paths::Mark},
+    dag::{LANES, NodeId, Reached, paths::Mark},
     exec::{engine, lanes::BATCH_MAX},
     resolved::RuleId,
     rewrite::{self, Bounds, Refusal, anonymise::Anonymiser},
 };
 
-/// A packet to be judged.
+/// Packets to be judged, wherever they lie.
+///
+/// Indices are below [`Batch::len`]; judging asks for no others.
+pub trait Batch {
+    /// How many.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One packet.
+    fn packet(&self, index: usize) -> &[u8];
+
+    /// The node that the header program reached with this very filter; [`None`]: it did not run.
+    fn class(&self, index: usize) -> Option<NodeId>;
+
+    /// The memory that a packet may grow in, and where in it the packet is.
+    fn frame(&mut self, index: usize) -> (&mut [u8], Range<usize>);
+}
+
+/// A packet in memory.
 #[derive(Debug)]
 pub struct Packet<'f> {
     /// The memory that it may grow in.
@@ -92,9 +114,9 @@ impl Verdict {
 
 impl Scratch {
     pub(super) fn new(filter: &Filter, bounds: Bounds, anonymiser: Option<Arc<Anonymiser>>) -> Self {
-        let mut tags = Memory::default();
-        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let labels = filter.rules.iter().map(|rule| rule.labels).max().unwrap_or(0);
+        let mut tags = Memory::new(labels);
+        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let rewrite = rewrite::Scratch::new(filter.plans(), bounds, anonymiser);
         Self {
             engines: filter.engines.iter().map(engine::Engine::scratch).collect(),
@@ -112,46 +134,63 @@ impl Bound {
     pub fn judge(
         &self,
         scratch: &mut Scratch,
-        packets: &mut [Packet<'_>],
+        packets: &mut (impl Batch + ?Sized),
         verdicts: &mut [Verdict],
     ) -> Entries {
         let mut entries = Entries::default();
-        for (packets, verdicts) in packets.chunks_mut(BATCH_MAX).zip(verdicts.chunks_mut(BATCH_MAX)) {
-            self.classify(scratch, packets, &mut entries);
-            self.scan(scratch, packets);
-            for (index, (packet, verdict)) in packets.iter_mut().zip(verdicts).enumerate() {
-                let rule = scratch.judged[index].rule;
-                *verdict = Verdict { rule, fate: self.act(scratch, index, packet) };
+        let count = packets.len().min(verdicts.len());
+        for first in (0..count).step_by(BATCH_MAX) {
+            let part = first..count.min(first + BATCH_MAX);
+            self.classify(scratch, packets, part.clone(), &mut entries);
+            self.scan(scratch, packets, first);
+            for ((index, verdict), at) in part.clone().zip(&mut verdicts[part]).zip(0..) {
+                let known = scratch.judged[at];
+                *verdict = Verdict { rule: known.rule, fate: self.act(scratch, &known, packets, index) };
             }
         }
         entries
     }
 
     /// Walks the header DAG.
-    fn classify(&self, scratch: &mut Scratch, packets: &[Packet<'_>], entries: &mut Entries) {
+    fn classify(
+        &self,
+        scratch: &mut Scratch,
+        packets: &(impl Batch + ?Sized),
+        part: Range<usize>,
+        entries: &mut Entries,
+    ) {
         let Self { filter, .. } = self;
         scratch.judged.clear();
         scratch.open.clear();
-        for (index, packet) in packets.iter().enumerate() {
-            let bytes = packet.bytes();
-            let begun = packet.class.and_then(|node| filter.dag.eval_from(node, bytes));
-            let (counted, reached) = match begun {
-                Some(reached) => (&mut entries.from_class, reached),
-                None => (&mut entries.from_zero, filter.dag.eval(bytes)),
-            };
-            *counted += 1;
-            let class = filter.class_of[reached.leaf.index()];
-            let known = &filter.classes[class.0];
-            if !known.scans.is_empty() {
-                scratch.open.push((class, index));
+        let mut at = 0;
+        while at < part.len() {
+            // A group with too few packets walks its last one more often than it need.
+            let lanes: [usize; LANES] = std::array::from_fn(|lane| (at + lane).min(part.len() - 1));
+            let group = lanes.map(|lane| packets.packet(part.start + lane));
+            let mut walks = [filter.walker.begin(); LANES];
+            let count = LANES.min(part.len() - at);
+            for lane in 0..count {
+                let node = packets.class(part.start + at + lane);
+                match node.and_then(|node| filter.walker.begin_at(&filter.dag, node, group[lane])) {
+                    Some(walk) => (walks[lane], entries.from_class) = (walk, entries.from_class + 1),
+                    None => entries.from_zero += 1,
+                }
             }
-            scratch.judged.push(Judged { reached, class, rule: known.otherwise });
+            for reached in &filter.walker.finish(walks, group)[..count] {
+                let class = filter.class_of[reached.leaf.index()];
+                let known = &filter.classes[class.0];
+                if !known.scans.is_empty() {
+                    scratch.open.push((class, scratch.judged.len()));
+                }
+                scratch.judged.push(Judged { reached: *reached, class, rule: known.otherwise });
+            }
+            at += count;
         }
         scratch.open.sort_unstable();
     }
 
     /// Runs the scans of each class on its packets.
-    fn scan(&self, scratch: &mut Scratch, packets: &[Packet<'_>]) {
+    fn scan(&self, scratch: &mut Scratch, packets: &(impl Batch + ?Sized), first: usize) {
         let Scratch { engines, judged, open, .. } = scratch;
         for members in open.chunk_by(|a, b| a.0 == b.0) {
             let Some((class, _)) = members.first() else { continue };
@@ -160,15 +199,15 @@ impl Bound {
                 let mut owners = [0_usize; BATCH_MAX];
                 let mut found = [None; BATCH_MAX];
                 let mut count = 0;
-                for (_, index) in members {
-                    let known = &judged[*index];
+                for (_, at) in members {
+                    let known = &judged[*at];
                     // A rule that comes before all of the scan's cannot be beaten by it.
                     if known.rule.is_some_and(|rule| rule < scan.least) {
                         continue;
                     }
-                    let bytes = packets[*index].bytes();
+                    let bytes = packets.packet(first + *at);
                     let from = position(scan.from, &known.reached, bytes.len());
-                    (slices[count], owners[count]) = (bytes.get(from..).unwrap_or_default(), *index);
+                    (slices[count], owners[count]) = (bytes.get(from..).unwrap_or_default(), *at);
                     count += 1;
                 }
                 self.filter.engines[scan.engine.0].judge(
@@ -185,8 +224,13 @@ impl Bound {
     }
 
     /// Does what the packet's rule does.
-    fn act(&self, scratch: &mut Scratch, index: usize, packet: &mut Packet<'_>) -> Fate {
-        let known = scratch.judged[index];
+    fn act(
+        &self,
+        scratch: &mut Scratch,
+        known: &Judged,
+        packets: &mut (impl Batch + ?Sized),
+        index: usize,
+    ) -> Fate {
         let Some(id) = known.rule else { return Fate::Unmatched };
         let rule = &self.filter.rules[id.index()];
         match &rule.deed {
@@ -195,8 +239,9 @@ impl Bound {
             Deed::Rewrite(plan, code) => {
                 let Scratch { tags, rewrite, labels, .. } = scratch;
                 let labels = &mut labels[..rule.labels];
-                self.label(tags, &known, packet.bytes(), id, labels);
-                match rewrite::apply(plan, packet.frame, packet.at.clone(), labels, rewrite) {
+                self.label(tags, known, packets.packet(index), id, labels);
+                let (frame, at) = packets.frame(index);
+                match rewrite::apply(plan, frame, at, labels, rewrite) {
                     Ok(new) => {
                         Fate::Rewritten { code: *code, at: new.packet, skipped_sums: new.skipped_sums }
                     }
@@ -228,9 +273,23 @@ impl Bound {
     }
 }
 
-impl Packet<'_> {
-    fn bytes(&self) -> &[u8] {
-        self.frame.get(self.at.clone()).unwrap_or_default()
+impl Batch for [Packet<'_>] {
+    fn len(&self) -> usize {
+        <[_]>::len(self)
+    }
+
+    fn packet(&self, index: usize) -> &[u8] {
+        let Packet { frame, at, .. } = &self[index];
+        frame.get(at.clone()).unwrap_or_default()
+    }
+
+    fn class(&self, index: usize) -> Option<NodeId> {
+        self[index].class
+    }
+
+    fn frame(&mut self, index: usize) -> (&mut [u8], Range<usize>) {
+        let Packet { frame, at, .. } = &mut self[index];
+        (frame, at.clone())
     }
 }
 

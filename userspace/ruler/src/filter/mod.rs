@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use bind::{BindError, Bound, Params};
-pub use judge::{Entries, Fate, Packet, Scratch, Verdict};
+pub use judge::{Batch, Entries, Fate, Packet, Scratch, Verdict};
 pub use report::{EngineReport, Report, RuleReport};
 
 use class::Class;
@@ -55,6 +55,7 @@ pub struct Filter {
     file: String,
     rules: Vec<Rule>,
     dag: Dag,
+    walker: dag::Walker,
     /// By [`dag::NodeId`]: the class of a leaf; that of another node means nothing.
     class_of: Vec<class::ClassId>,
     classes: Vec<Class>,

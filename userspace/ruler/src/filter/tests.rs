@@ -1,3 +1,4 @@
+//! Filters from their text to verdicts and new packets, and what is said of those that need too much.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -32,7 +33,7 @@ fn judged(bound: &Bound, packet: &[u8]) -> (Verdict, Vec<u8>) {
         frame.extend([0xee; 64]);
         let mut verdicts = [Verdict::NONE];
         let mut packets = [Packet { frame: &mut frame, at: 0..packet.len(), class }];
-        let entries = bound.judge(&mut scratch, &mut packets, &mut verdicts);
+        let entries = bound.judge(&mut scratch, &mut packets[..], &mut verdicts);
         let [verdict] = verdicts;
         let at = if let Fate::Rewritten { at, .. } = &verdict.fate { at.clone() } else { 0..packet.len() };
         let output = frame[at].to_vec();
@@ -142,7 +143,7 @@ fn a_batch_mixes_classes_without_mixing_verdicts() {
     let mut batch: Vec<_> =
         frames.iter_mut().map(|frame| Packet { at: 0..frame.len(), frame, class: None }).collect();
     let mut verdicts = vec![Verdict::NONE; batch.len()];
-    bound.judge(&mut bound.scratch(), &mut batch, &mut verdicts);
+    bound.judge(&mut bound.scratch(), &mut batch[..], &mut verdicts);
     for (packet, verdict) in packets.iter().zip(&verdicts) {
         assert_eq!(verdict, &judged(&bound, packet).0, "{packet:02x?}");
     }
@@ -167,7 +168,7 @@ fn a_class_that_means_nothing_is_ignored() {
         let mut frame = [0_u8; 5];
         let mut packets = [Packet { frame: &mut frame, at: 0..5, class: Some(crate::dag::NodeId(node)) }];
         let mut verdicts = [Verdict::NONE];
-        bound.judge(&mut bound.scratch(), &mut packets, &mut verdicts);
+        bound.judge(&mut bound.scratch(), &mut packets[..], &mut verdicts);
     }
 }
 
