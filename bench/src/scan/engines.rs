@@ -1,16 +1,14 @@
 //! Our engines: a filter as the workers run it, and one lane of the same table.
 use std::ops::Range;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use ruler::{
     bundle::Bundle,
     dag::NodeId,
-    dfa::Table,
     exec::{
-        engine::Engine,
+        engine::{Kind, Tables},
         ladder::{self, Report},
         lanes::BATCH_MAX,
-        one,
     },
     filter::{self, Bound, Entries, Fate, Filter, Packet, Params, Scratch, Verdict},
     ir,
@@ -54,7 +52,7 @@ pub struct Judging {
 
 /// One table, packet by packet, on one lane.
 pub struct OneLane<'p> {
-    engine: Engine,
+    table: Tables,
     packets: Vec<&'p [u8]>,
     sum: u64,
 }
@@ -167,12 +165,8 @@ impl<'p> OneLane<'p> {
         let rule = filters.first().and_then(|filter| filter.rules.first());
         let node = ir::lower(&rule.with_context(|| format!("no rule: {found:?}"))?.pattern)?;
         let (engine, Report { rung, .. }) = ladder::build(&[(RuleId(0), &node)], &ladder::Limits::default())?;
-        ensure!(matches!(engine, Engine::Small(_) | Engine::Large(_)), "the rule needs {rung:?}");
-        Ok(Self { engine, packets: packets.slices(), sum: packets.sum() })
-    }
-
-    fn hits<T: Table>(&self, table: &T) -> u64 {
-        self.packets.iter().filter(|packet| one::verdict(table, packet).is_some()).count() as u64
+        let Kind::Table(table) = engine.kind() else { bail!("the rule needs {rung:?}") };
+        Ok(Self { table: Tables::clone(table), packets: packets.slices(), sum: packets.sum() })
     }
 }
 
@@ -182,11 +176,7 @@ impl Pass for OneLane<'_> {
     }
 
     fn pass(&mut self) -> u64 {
-        match &self.engine {
-            Engine::Small(table) => self.hits(table),
-            Engine::Large(table) => self.hits(table),
-            _ => unreachable!("only tables are taken"),
-        }
+        self.packets.iter().filter(|packet| self.table.one(packet).is_some()).count() as u64
     }
 
     fn sum(&self) -> u64 {

@@ -34,11 +34,10 @@ const PACKETS: usize = 768;
 const PACKET: usize = 1_500;
 const HEADERS: usize = 54;
 
-const HTTP_ONLY: &str = "include \"layouts.rli\"\n\
-    filter http_only\n\
-    \x20 e:Ethernet_IPv4 i:IPv4_TCP with [ihl=5~4b] t:TCP with [dest=80~2] \
-    req:((\"GET \" | \"POST \" | \"HEAD \") * hex\"0d 0a\") *\n\
-    \x20 => e i with [len=len(i, t, req), csum=ipv4_csum()] t with [csum=tcp_csum(i)] req class 80;\n";
+/// The filter, as it is shipped.
+fn http_only() -> Result<&'static str> {
+    Ok(ruler::shipped::find("http_only").context("http_only is not shipped")?.source)
+}
 
 /// Measures all rows.
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
@@ -48,7 +47,7 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
         let peer = workshop.build(Peer::Re2cRequests, &Literals::default())?;
         for (ids, line) in [([id, id_peer], 120), ([id_long, id_long_peer], PACKET - HEADERS)] {
             let packets = requests(line);
-            let mut ours = Here(Judging::new(HTTP_ONLY, &packets, Entry::Zero)?);
+            let mut ours = Here(Judging::new(http_only()?, &packets, Entry::Zero)?);
             ensure!(ours.round(1)?.hits == PACKETS as u64, "not every request is rewritten");
             let measure = Measure::bytes(packets.len_bytes());
             let rates = alone(runs, measure, &mut ours)?;
@@ -90,7 +89,8 @@ mod tests {
         for line in [120, PACKET - HEADERS] {
             let packets = requests(line);
             assert_eq!((packets.count(), packets.len_bytes()), (PACKETS, PACKETS * PACKET));
-            let round = Here(Judging::new(HTTP_ONLY, &packets, Entry::Zero).unwrap()).round(2).unwrap();
+            let round =
+                Here(Judging::new(http_only().unwrap(), &packets, Entry::Zero).unwrap()).round(2).unwrap();
             assert_eq!(round.hits, PACKETS as u64);
             let cut = packets.slices().into_iter().map(cut_by_hand).collect::<Vec<_>>();
             assert_eq!(round.sum, Packets::new(cut).sum());
