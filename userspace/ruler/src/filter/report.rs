@@ -91,17 +91,14 @@ impl Filter {
                 Kind::Cut => "cut",
                 Kind::Rebuild => "rebuild",
             }),
-            labels: labels.map(method_text),
+            labels: labels.map(|method| match method {
+                Method::Fixed => "fixed".to_owned(),
+                Method::Tdfa { states, registers } => {
+                    format!("tdfa: {states} states, {registers} registers")
+                }
+                Method::Simulation => "simulation".to_owned(),
+            }),
         }
-    }
-}
-
-/// `fixed`, `tdfa: 5 states, 2 registers`, `simulation`.
-pub(super) fn method_text(method: Method) -> String {
-    match method {
-        Method::Fixed => "fixed".to_owned(),
-        Method::Tdfa { states, registers } => format!("tdfa: {states} states, {registers} registers"),
-        Method::Simulation => "simulation".to_owned(),
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! It says where labels lie, never whether the header was this one: the header DAG did.
 
-use std::{collections::BTreeSet, fmt::Write as _, ops::Range};
+use std::{collections::BTreeSet, ops::Range};
 
-use super::{judge::position, report::method_text};
+use super::judge::position;
 use crate::{
     dag::{
         Reached,
@@ -12,7 +12,7 @@ use crate::{
     },
     dfa::TooMany,
     ir::{Node, Tag},
-    resolved::{Label, LabelId},
+    resolved::LabelId,
     tdfa::{self, Labels, Method, Place},
 };
 
@@ -83,21 +83,6 @@ impl Way {
     /// By what means labels are found behind the header, if they are.
     pub(super) fn method(&self) -> Option<Method> {
         self.rest.as_ref().filter(|rest| rest.asked == Asked::ForLabels).map(|rest| rest.labels.method())
-    }
-
-    /// What the header tells of each label, and how the others are found.
-    pub(super) fn text(&self, labels: &[Label]) -> String {
-        let mut text = String::new();
-        for (told, label) in self.told.iter().zip(labels) {
-            let place = |mark: Option<Mark>| mark.map_or_else(|| "?".to_owned(), |mark| mark.to_string());
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}: {} to {}", label.name, place(told.begin), place(told.end));
-        }
-        if let Some(rest) = self.rest.as_ref().filter(|rest| rest.asked == Asked::ForLabels) {
-            let how = method_text(rest.labels.method());
-            let _ = writeln!(text, "the others behind {}: {how}", rest.from);
-        }
-        text
     }
 
     /// Makes memory large enough for it.
