@@ -137,7 +137,7 @@ impl<'a> Stages<'a> {
         text
     }
 
-    /// Where labels are found in the classes, or in one of them.
+    /// How labels are found in the classes, or in one of them; where headers tell them stage `paths` says.
     #[must_use]
     pub fn tdfa(&self, only: Option<ClassNumber>) -> String {
         let mut text = String::new();
@@ -152,9 +152,10 @@ impl<'a> Stages<'a> {
         ways.sort_unstable();
         ways.dedup();
         for (way, rule) in ways {
-            let _ = writeln!(text, "way {way} of rule {}", rule.0);
-            let labels = &self.resolved.rules[rule.index()].labels;
-            indented(&mut text, &self.filter.ways[way].text(labels));
+            let _ = match self.filter.ways[way].method() {
+                Some(method) => writeln!(text, "way {way} of rule {}: {method:?}", rule.0),
+                None => writeln!(text, "way {way} of rule {}: the header tells all", rule.0),
+            };
         }
         text
     }

@@ -91,25 +91,23 @@ impl Filter {
                 Kind::Cut => "cut",
                 Kind::Rebuild => "rebuild",
             }),
-            labels: labels.map(method_text),
+            labels: labels.map(|method| match method {
+                Method::Fixed => "fixed".to_owned(),
+                Method::Tdfa { states, registers } => {
+                    format!("tdfa: {states} states, {registers} registers")
+                }
+                Method::Simulation(excess) => format!("simulation: {excess}"),
+            }),
         }
     }
 }
 
+/// A simulation is slower than any automaton, and a large one than a small one.
 fn slowness(method: &Method) -> (u8, usize) {
     match method {
         Method::Fixed => (0, 0),
         Method::Tdfa { states, .. } => (1, *states),
         Method::Simulation(_) => (2, 0),
-    }
-}
-
-/// `fixed`, `tdfa: 5 states, 2 registers`, `simulation`.
-pub(super) fn method_text(method: Method) -> String {
-    match method {
-        Method::Fixed => "fixed".to_owned(),
-        Method::Tdfa { states, registers } => format!("tdfa: {states} states, {registers} registers"),
-        Method::Simulation(excess) => format!("simulation: {excess}"),
     }
 }
 

@@ -2,16 +2,16 @@
 //!
 //! It says where labels lie, never whether the header was this one: the header DAG did.
 
-use std::{collections::BTreeSet, fmt::Write as _, ops::Range};
+use std::{collections::BTreeSet, ops::Range};
 
-use super::{judge::position, report::method_text};
+use super::judge::position;
 use crate::{
     dag::{
         Reached,
         paths::{Mark, Path},
     },
     ir::{Node, Tag},
-    resolved::{Label, LabelId},
+    resolved::LabelId,
     tdfa::{self, Candidate, Labels, Marks, Method, TooBig},
 };
 
@@ -69,23 +69,6 @@ impl Way {
     /// By what means labels are found behind the header, if they are.
     pub(super) fn method(&self) -> Option<Method> {
         self.labels.as_ref().map(Labels::method)
-    }
-
-    /// What the header tells of each label, and how the others are found.
-    pub(super) fn text(&self, labels: &[Label]) -> String {
-        let mut text = String::new();
-        let told = |tag: Tag| {
-            let mark = self.told.iter().find(|(known, _)| *known == tag).map(|(_, mark)| mark);
-            mark.map_or_else(|| "?".to_owned(), ToString::to_string)
-        };
-        for (label, id) in labels.iter().zip((0..=u16::MAX).map(LabelId)) {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}: {} to {}", label.name, told(Tag::Begin(id)), told(Tag::End(id)));
-        }
-        if let Some(labels) = &self.labels {
-            let _ = writeln!(text, "the others behind {}: {}", self.from, method_text(labels.method()));
-        }
-        text
     }
 
     /// Makes memory large enough for it.

@@ -52,7 +52,7 @@ enum Stage {
     Dag,
     /// Header classes, and the automata of their payload.
     Dfa,
-    /// Where labels are found.
+    /// How labels are found that headers do not tell.
     Tdfa,
     /// What rules do to packets.
     Plan,
