@@ -87,12 +87,6 @@ impl Packets {
         })
     }
 
-    /// Where each packet is.
-    #[must_use]
-    pub fn ranges(&self) -> &[Range<usize>] {
-        &self.ranges
-    }
-
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -9,7 +9,7 @@
 //!
 //! Bare ids are against an aim of their own, in absolute figures, which means something on the machine of the record only;
 //! they have no limit. Rows with a peer in their name have the ratio that counts. A peer that is missing is an error.
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::Group;
 use crate::report::bench::Row;
@@ -53,7 +53,6 @@ impl Goal {
 
 /// The row of an absolute aim, which fails nothing.
 fn absolute(row: Option<Row>) -> Result<Row> {
-    use anyhow::Context as _;
     Ok(row.context("no runs")?.with_aim(1.0))
 }
 
