@@ -87,7 +87,7 @@ impl Batch {
             .collect();
         verdicts.clear();
         verdicts.resize(packets.len(), Verdict::NONE);
-        bound.judge(scratch, &mut packets, verdicts);
+        bound.judge(scratch, &mut packets[..], verdicts);
         for ((packet, verdict), held) in packets.iter().zip(verdicts).zip(held) {
             if PACKET_BYTES_MAX < held.len {
                 *verdict = Verdict { rule: None, fate: Fate::Refused(Refusal::TooLong) };
