@@ -17,6 +17,7 @@
 //! namespace. A daemon therefore opens its [`Bpffs`] first and may call setns(2) for the network afterwards.
 mod attach;
 mod bpffs;
+mod by_hand;
 mod counters;
 mod datagrams;
 mod error;
@@ -42,6 +43,7 @@ mod xskmap;
 
 pub use attach::{AttachSpec, Attached, Ids};
 pub use bpffs::{Bpffs, BpffsError, Mounted};
+pub use by_hand::{ByHand, FlowKey};
 pub use counters::{Counters, Counts};
 pub use datagrams::Datagrams;
 pub use error::BpfError;
