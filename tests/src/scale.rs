@@ -65,6 +65,12 @@ pub const MT05_PACKETS: Scale = Scale { run: 1_000_000, deep: 20_000_000 };
 /// MT8: rounds of random arrivals on the virtual clock.
 pub const MT08_ROUNDS: Scale = Scale { run: 64, deep: 4096 };
 
+/// RT5: random filters whose header programs are compared with their DAGs, on some forty frames each.
+pub const RT05_FILTERS: Scale = Scale { run: 125, deep: 5_000 };
+
+/// RT6: random filters whose header programs are measured, and cut at several depths.
+pub const RT06_FILTERS: Scale = Scale { run: 40, deep: 1_000 };
+
 impl Scale {
     /// The number that counts now.
     #[must_use]

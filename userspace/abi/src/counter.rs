@@ -76,7 +76,7 @@ pub enum XdpCounter {
     PassNoSocket,
     /// The chain of programs was broken.
     JumpMissed,
-    /// A hit that Ruler finally rejected.
+    /// Ruler finally rejected it: a hit, or any frame where the operator said so.
     RulerReject,
     /// A hit whose queue has no socket, and whose tuple says drop.
     DropNoSocket,
@@ -94,6 +94,8 @@ pub enum XdpCounter {
     FragNotKept,
     /// An ICMP error that quotes an owned tuple, for its owner.
     IcmpError,
+    /// Ruler finally accepted it with a code that is the OS stack's.
+    RulerPass,
 }
 
 impl XdpCounter {
@@ -101,7 +103,7 @@ impl XdpCounter {
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
     /// Every counter in index order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Rx,
         Self::Redirect,
         Self::PassMiss,
@@ -125,6 +127,7 @@ impl XdpCounter {
         Self::FragLater,
         Self::FragNotKept,
         Self::IcmpError,
+        Self::RulerPass,
     ];
 
     /// Name, help and role.
@@ -149,9 +152,7 @@ impl XdpCounter {
             Self::PassProtocol => ("xdp.pass_protocol", "protocol without ports", Role::Passed),
             Self::PassNoSocket => ("xdp.pass_no_socket", "claimed, no socket, tuple says pass", Role::Passed),
             Self::JumpMissed => ("xdp.jump_missed", "chain of programs broken, frame passed", Role::Passed),
-            Self::RulerReject => {
-                ("xdp.ruler_reject", "claimed, rejected by the header program", Role::Dropped)
-            }
+            Self::RulerReject => ("xdp.ruler_reject", "rejected by the header program", Role::Dropped),
             Self::DropNoSocket => {
                 ("xdp.drop_no_socket", "claimed, no socket, tuple says drop", Role::Dropped)
             }
@@ -166,6 +167,9 @@ impl XdpCounter {
                 ("xdp.frag_not_kept", "claimed datagrams the fragment map had no room for", Role::Note)
             }
             Self::IcmpError => ("xdp.icmp_error", "ICMP errors that quote a claimed tuple", Role::Note),
+            Self::RulerPass => {
+                ("xdp.ruler_pass", "accepted by the header program for the OS stack", Role::Passed)
+            }
         };
         Desc { name, help, role }
     }

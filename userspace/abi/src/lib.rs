@@ -10,6 +10,7 @@
 //! | [`rxmeta`] | the 16 bytes XDP leaves before a packet |
 //! | [`port`] | what `steer` must know of the interface it runs on |
 //! | [`counter`] | the outcome of every packet that XDP saw, one counter each |
+//! | [`header`] | the maps that a generated header program names |
 //! | [`pins`] | names of programs, maps and pins |
 //! | `shm` | the rings that an application shares with the daemon (not for XDP, which has no fences) |
 //! | `capture` | the rings that a program which captures shares with the workers (not for XDP either) |
@@ -21,6 +22,7 @@
 pub mod capture;
 pub mod counter;
 pub mod fragment;
+pub mod header;
 pub mod pins;
 pub mod pktgen;
 pub mod port;

@@ -53,3 +53,17 @@ pub const LAB_PASS: &str = "pass";
 pub const LAB_TRANSMIT: &str = "transmit";
 /// The lab program that redirects every frame to [`LAB_XSKS`] unread.
 pub const LAB_FLOOR: &str = "floor";
+/// The lab object's program array, in whose slot [`SLOT_STEER`] [`LAB_UNMAKE`] stands.
+pub const LAB_JUMP: &str = "HAND_JUMP";
+/// The lab object's per-CPU counters of what header programs by hand decide.
+pub const LAB_RULES: &str = "HAND_RULES";
+/// The lab object's hash map of the flows that [`LAB_TUPLES`] accepts.
+pub const LAB_FLOWS: &str = "HAND_TUPLES";
+/// The lab program that takes a header program's metadata off again.
+pub const LAB_UNMAKE: &str = "unmake";
+/// The header program by hand that looks for signatures.
+pub const LAB_SIGNATURES: &str = "signatures_by_hand";
+/// The header program by hand that rewrites what goes to port 80.
+pub const LAB_WWW: &str = "www_by_hand";
+/// The header program by hand that accepts the flows of a table.
+pub const LAB_TUPLES: &str = "tuples_by_hand";

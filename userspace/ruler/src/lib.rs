@@ -9,6 +9,7 @@ pub mod check;
 pub mod dag;
 pub mod dfa;
 pub mod diagnostic;
+pub mod ebpf;
 pub mod exec;
 pub mod filter;
 pub mod ir;

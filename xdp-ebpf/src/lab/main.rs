@@ -5,11 +5,19 @@
 //! | [`pass`] | passes every frame: what a veth needs at the end that frames are redirected to |
 //! | [`transmit`] | redirects every frame out of one interface: the live-frame generator |
 //! | [`floor`] | redirects every frame to the socket of its queue unread: the floor under `steer` |
+//! | [`by_hand`] | header programs as a person writes them, for generated ones to be measured against |
 //! | [`pktgen`] | makes, collects and swallows octroi-pktgen's frames |
 #![no_std]
 #![no_main]
 
+mod by_hand;
 mod floor;
+#[path = "../frame.rs"]
+#[allow(dead_code, reason = "shared with the programs that steer, which read more of a frame")]
+mod frame;
+#[path = "../meta.rs"]
+#[allow(dead_code, reason = "shared with the programs that steer, which also read what was left to them")]
+mod meta;
 mod pass;
 mod pktgen;
 mod transmit;

@@ -1,6 +1,8 @@
 //! The counters of the XDP programs, summed over CPUs.
 //!
 //! They are read, never reset: a reader that wants a change subtracts two readings.
+use std::os::fd::{AsFd, BorrowedFd};
+
 use abi::counter::XdpCounter;
 use aya::maps::{MapData, PerCpuArray};
 
@@ -13,13 +15,14 @@ pub type Counts = [u64; XdpCounter::COUNT as usize];
 
 /// A handle on an instance's counters.
 pub struct Counters {
-    map: PerCpuArray<MapData, u64>,
+    map: Map,
+    values: PerCpuArray<MapData, u64>,
 }
 
 impl Counters {
     pub(super) fn new(map: &Map) -> Result<Self, BpfError> {
-        let map = PerCpuArray::try_from(map.handle()?).map_err(|error| BpfError::map(NAME, error))?;
-        Ok(Self { map })
+        let values = PerCpuArray::try_from(map.handle()?).map_err(|error| BpfError::map(NAME, error))?;
+        Ok(Self { map: map.try_clone()?, values })
     }
 
     /// Reads every counter. Under traffic the numbers are of slightly different moments.
@@ -39,7 +42,14 @@ impl Counters {
     /// # Errors
     /// The kernel refuses.
     pub fn read_one(&self, counter: XdpCounter) -> Result<u64, BpfError> {
-        let values = self.map.get(&(counter as u32), 0).map_err(|error| BpfError::map(NAME, error))?;
+        let values = self.values.get(&(counter as u32), 0).map_err(|error| BpfError::map(NAME, error))?;
         Ok(values.iter().sum())
+    }
+}
+
+/// What a header program counts in whatever ends there.
+impl AsFd for Counters {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.fd()
     }
 }

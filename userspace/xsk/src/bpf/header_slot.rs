@@ -5,7 +5,7 @@
 //! type or frags flag differs from the chain's.
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use abi::pins::SLOT_HEADER;
@@ -47,6 +47,13 @@ impl HeaderSlot {
         // SAFETY: `key` points to the four bytes that `MapShape::JUMP` declares, and outlives the call.
         let result = unsafe { libbpf_sys::bpf_map_delete_elem(map, key.cast()) };
         if result == -libc::ENOENT { Ok(()) } else { checked(result, "clearing the header program") }
+    }
+}
+
+/// The program array: what a header program must name to go on to `steer`.
+impl AsFd for HeaderSlot {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.jump.fd()
     }
 }
 

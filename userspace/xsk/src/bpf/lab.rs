@@ -56,6 +56,11 @@ impl Lab {
     }
 
     /// The map named `name`.
+    pub(super) fn map(&self, name: &'static str) -> Result<&aya::maps::Map, BpfError> {
+        self.ebpf.map(name).ok_or(BpfError::Incomplete { name })
+    }
+
+    /// The same, to change it.
     pub(super) fn map_mut(&mut self, name: &'static str) -> Result<&mut aya::maps::Map, BpfError> {
         self.ebpf.map_mut(name).ok_or(BpfError::Incomplete { name })
     }

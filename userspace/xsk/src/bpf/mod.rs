@@ -17,6 +17,7 @@
 //! namespace. A daemon therefore opens its [`Bpffs`] first and may call setns(2) for the network afterwards.
 mod attach;
 mod bpffs;
+mod by_hand;
 mod counters;
 mod datagrams;
 mod error;
@@ -34,6 +35,7 @@ mod pins;
 mod pktgen;
 mod port_config;
 mod query;
+mod ruler_program;
 mod steering;
 mod test_run;
 mod verifier;
@@ -41,6 +43,7 @@ mod xskmap;
 
 pub use attach::{AttachSpec, Attached, Ids};
 pub use bpffs::{Bpffs, BpffsError, Mounted};
+pub use by_hand::{ByHand, FlowKey};
 pub use counters::{Counters, Counts};
 pub use datagrams::Datagrams;
 pub use error::BpfError;
@@ -55,6 +58,7 @@ pub use pins::{InstanceName, InterfaceDir, NameError};
 pub use pktgen::Generator;
 pub use port_config::Port;
 pub use query::{Occupant, XdpMode, occupant};
+pub use ruler_program::{HeaderCounters, HeaderMaps, HeaderProgram, HeaderRefused};
 pub use steering::Steering;
 pub use test_run::{Ingress, Input, Live, Run, Verdict, unbound_socket};
 pub use verifier::{ProgramSize, program_sizes};

@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 use super::BpfError;
 
 /// What a program may add before a frame.
-const ROOM: usize = 256;
+pub(super) const ROOM: usize = 256;
 
 /// What an XDP program said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn of(number: u32) -> Self {
+    pub(super) fn of(number: u32) -> Self {
         match number {
             1 => Self::Drop,
             2 => Self::Pass,
@@ -164,7 +164,7 @@ impl Input<'_> {
     }
 
     /// `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    fn context(&self) -> [u32; 6] {
+    pub(super) fn context(&self) -> [u32; 6] {
         let meta = self.metadata.len() as u32;
         [meta, meta + self.frame.len() as u32, 0, self.ingress.ifindex, self.ingress.queue, 0]
     }

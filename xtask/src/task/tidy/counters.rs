@@ -14,7 +14,11 @@ struct Registry {
 }
 
 const REGISTRIES: [Registry; 2] = [
-    Registry { defined: "userspace/abi/src/counter.rs", type_name: "XdpCounter", moved_in: &["xdp-ebpf/"] },
+    Registry {
+        defined: "userspace/abi/src/counter.rs",
+        type_name: "XdpCounter",
+        moved_in: &["xdp-ebpf/", "userspace/ruler/src/ebpf/"],
+    },
     Registry {
         defined: "userspace/ixp/src/counter.rs",
         type_name: "Counter",

@@ -1,0 +1,62 @@
+//! RT6: every program is within the budget, and what is cut changes no verdict: a worker goes on from where it stopped.
+use anyhow::{Context as _, Result, ensure};
+use octroi_tests::scale::RT06_FILTERS;
+use ruler::{
+    dag::Dag,
+    ebpf::{
+        Settings, emit,
+        limits::{INSTRUCTIONS_MAX, Loaded, TESTS_MAX, VERIFIED_MAX},
+    },
+};
+use xsk::bpf::HeaderCounters;
+
+use crate::case::{Case, Chain, GENERATION, SMALL, each_filter, entries, frame, scope};
+
+const FRAMES: usize = 8;
+
+#[test]
+fn rt6_every_program_is_within_the_budget() -> Result<()> {
+    let chain = Chain::new()?;
+    let mut most = (0, 0);
+    each_filter("rt6_budget", RT06_FILTERS.count(), |dice, filter| {
+        let dag = Dag::build(filter, &SMALL);
+        let settings = Settings { scope: scope(dice), pass: &[], class_gen: GENERATION };
+        let (case, program) = chain.case(filter, &dag, settings)?;
+        ensure!(
+            program.instructions.len() <= INSTRUCTIONS_MAX,
+            "{} instructions",
+            program.instructions.len()
+        );
+        ensure!(case.depth <= TESTS_MAX, "{} tests", case.depth);
+        ensure!(case.verified <= VERIFIED_MAX, "{} verified", case.verified);
+        most = (most.0.max(program.instructions.len()), most.1.max(case.verified));
+        Ok(())
+    })?;
+    ensure!(0 < most.0, "no program was made");
+    eprintln!("at most {} instructions, of which the verifier walked {}", most.0, most.1);
+    Ok(())
+}
+
+#[test]
+fn rt6_cuts_change_no_verdict() -> Result<()> {
+    let chain = Chain::new()?;
+    each_filter("rt6_cuts", RT06_FILTERS.count(), |dice, filter| {
+        let dag = Dag::build(filter, &SMALL);
+        let settings = Settings { scope: scope(dice), pass: &[1], class_gen: GENERATION };
+        let deepest = dag.depths().into_iter().max().unwrap_or(0).min(TESTS_MAX);
+        let frames: Vec<_> = (0..FRAMES).map(|_| frame(dice, filter)).collect();
+        for depth in [0, 1, 2, 4, 8, 16, 32].into_iter().filter(|depth| *depth < deepest) {
+            let program = emit(filter, &dag, &settings, depth)?;
+            if INSTRUCTIONS_MAX < program.instructions.len() {
+                continue;
+            }
+            let rules = HeaderCounters::create(entries(filter))?;
+            let Loaded { program: header, verified } = chain.take(&program, &rules)?;
+            let case = Case { chain: &chain, filter, dag: &dag, settings, depth, verified, header, rules };
+            for frame in &frames {
+                case.agrees(frame).with_context(|| format!("depth {depth}: {frame:x?}\n{program}"))?;
+            }
+        }
+        Ok(())
+    })
+}
