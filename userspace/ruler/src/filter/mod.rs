@@ -14,6 +14,7 @@ mod build;
 mod class;
 mod judge;
 mod report;
+pub mod scope;
 mod trouble;
 mod way;
 
