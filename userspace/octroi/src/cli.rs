@@ -55,6 +55,8 @@ enum Verb {
     #[command(subcommand)]
     Stack(verb::stack::Stack),
     Capture(verb::capture::Take),
+    #[command(subcommand)]
+    Ruler(verb::ruler::Ruler),
     CheckConfig(verb::check_config::CheckConfig),
     Completions(verb::completions::Completions),
     Man(verb::man::Man),
@@ -77,6 +79,7 @@ impl Cli {
             Verb::Target(target) => target.run(global),
             Verb::Stack(stack) => stack.run(global),
             Verb::Capture(capture) => capture.run(global),
+            Verb::Ruler(ruler) => ruler.run(global),
             Verb::CheckConfig(check) => check.run(),
             Verb::Completions(completions) => completions.run(),
             Verb::Man(man) => man.run(),
@@ -101,7 +104,12 @@ mod tests {
         command.build();
         let mut text = command.render_long_help().to_string();
         for verb in command.get_subcommands_mut() {
-            text += &format!("\n=== {}\n{}", verb.get_name().to_owned(), verb.render_long_help());
+            let name = verb.get_name().to_owned();
+            text += &format!("\n=== {name}\n{}", verb.render_long_help());
+            for inner in verb.get_subcommands_mut() {
+                text +=
+                    &format!("\n=== {name} {}\n{}", inner.get_name().to_owned(), inner.render_long_help());
+            }
         }
         insta::assert_snapshot!(text);
     }

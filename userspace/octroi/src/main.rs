@@ -1,7 +1,7 @@
 //! `octroi`: starts, stops, asks and shows a daemon, one verb a file.
 //!
-//! It refuses to know packets, BPF or configuration files: everything it tells it was told over the control socket,
-//! or by `octroid` run with `--check`, `--doctor` or `--clean`.
+//! It refuses to know BPF or configuration files: everything it tells of a daemon it was told over the control socket, or
+//! by `octroid` run with `--check`, `--doctor` or `--clean`. The packets that it knows are those of captures.
 #![deny(unsafe_code)]
 
 mod cli;

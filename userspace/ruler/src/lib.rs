@@ -12,9 +12,12 @@ pub mod diagnostic;
 pub mod exec;
 pub mod filter;
 pub mod ir;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 pub mod resolve;
 pub mod resolved;
 pub mod rewrite;
+pub mod shipped;
 pub mod source;
 pub mod syntax;
 pub mod tdfa;

@@ -1,4 +1,5 @@
-//! RT11: once an engine has its scratch memory, rewriting allocates nothing, whatever the plan and the packet.
+//! RT11: once an engine has its scratch memory, neither judging nor rewriting allocates anything, whatever the engine,
+//! the plan and the packet.
 //!
 //! A counting allocator needs a test binary of its own; it counts for the thread that runs the test.
 #![allow(
@@ -22,7 +23,13 @@ use std::{
 };
 
 use ruler::{
-    resolved::{Item, Part, Value},
+    dfa,
+    exec::{
+        engine::Engine,
+        ladder::{self, Limits, Rung, Screens, Slow},
+    },
+    ir::{ByteSet, Node},
+    resolved::{Item, Part, RuleId, Value},
     rewrite::{Bounds, Kind, Plan, Scratch, anonymise::Anonymiser, apply},
 };
 
@@ -133,4 +140,71 @@ fn rt11_rewriting_allocates_nothing() {
     }
     assert_eq!(CALLS.get() - before, 0, "allocator calls");
     assert_eq!((rewritten, refused), (15 * 40, 40));
+}
+
+/// `* text *`.
+fn search(text: &str) -> Node {
+    let text = text.bytes().map(|byte| Node::Byte(ByteSet::of([byte])));
+    Node::seq([Node::any()].into_iter().chain(text).chain([Node::any()]))
+}
+
+/// `* a byte#n a *`: states double with each byte of the gap.
+fn gap(byte: u8) -> Node {
+    let end = || Node::Byte(ByteSet::of([byte]));
+    Node::seq([Node::any(), end(), Node::bytes(ByteSet::ALL, 9), end(), Node::any()])
+}
+
+fn engine(nodes: &[Node], rung: Rung, limits: Limits) -> Engine {
+    let rules: Vec<(RuleId, &Node)> = (0..).map(RuleId).zip(nodes).collect();
+    let (engine, report) = ladder::build(&rules, &limits).unwrap();
+    assert_eq!(report.rung, rung);
+    engine
+}
+
+/// One of each kind, the first with a search before it.
+fn engines() -> [Engine; 8] {
+    let limits = Limits { screens: Screens::Refused, pieces: 0, slow: Slow::Allowed, ..Limits::default() };
+    let none = dfa::Limits { states: 0, transitions: 0, work: 0 };
+    let texts = [search("abcab"), search("bca"), Node::any()];
+    let gaps = [gap(b'a'), gap(b'b')];
+    let no_table = Limits { dfa: none, ..limits };
+    [
+        engine(&texts, Rung::Small, Limits::default()),
+        engine(&texts, Rung::Small, limits),
+        engine(&texts, Rung::Small, Limits { wide_states: 0, ..limits }),
+        engine(&texts, Rung::Large, Limits { wide_states: 0, small_cells: 0, ..limits }),
+        engine(&texts, Rung::Screen, Limits { direct: none, screens: Screens::Allowed, ..limits }),
+        engine(&gaps, Rung::Groups, Limits { dfa: dfa::Limits { states: 3_000, ..limits.dfa }, ..limits }),
+        engine(&gaps, Rung::Lazy, Limits { arena_bytes: 1 << 14, ..no_table }),
+        engine(&gaps, Rung::Simulation, Limits { arena_bytes: 0, ..no_table }),
+    ]
+}
+
+#[test]
+fn rt11_judging_allocates_nothing() {
+    let engines = engines();
+    let mut scratches = engines.each_ref().map(Engine::scratch);
+    // Some match, some end early, and enough of them that the arena is cleared and the search rests.
+    let mut random = 1_u64;
+    let mut byte = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        b"abc"[usize::try_from(random % 3).unwrap()]
+    };
+    let packets: Vec<Vec<u8>> = (0..64).map(|packet| (0..packet * 5).map(|_| byte()).collect()).collect();
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let mut verdicts = [None; 64];
+    let mut matched = [0; 8];
+
+    let before = CALLS.get();
+    for (engine, (scratch, matched)) in engines.iter().zip(scratches.iter_mut().zip(&mut matched)) {
+        for _ in 0..20 {
+            engine.judge(scratch, &packets, &mut verdicts);
+        }
+        *matched = verdicts.iter().filter(|verdict| **verdict == Some(RuleId(0))).count();
+    }
+    assert_eq!(CALLS.get() - before, 0, "allocator calls");
+    assert!(matched.iter().all(|matched| (1..64).contains(matched)), "{matched:?}");
+    assert_eq!((matched[1..5].to_vec(), matched[6]), (vec![matched[0]; 4], matched[7]));
 }

@@ -25,7 +25,7 @@ use crate::{
     ring::Producer,
 };
 
-pub use read::{Capture, MAX_BLOCK, MAX_INTERFACES, PcapError, Record};
+pub use read::{Capture, Format, MAX_BLOCK, MAX_INTERFACES, PcapError, Record};
 pub use write::Recorder;
 
 /// How a pcap port is made.

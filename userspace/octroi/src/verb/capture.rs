@@ -2,8 +2,8 @@
 //!
 //! The engines put packets into rings and never wait; this empties the rings and writes. It knows no protocol above the
 //! tuple: `tshark` and its like do. What the rings had no room for is counted and said at the end, and in the file.
-mod output;
-mod pcapng;
+pub(super) mod output;
+pub(super) mod pcapng;
 mod section;
 mod watch;
 
@@ -71,7 +71,7 @@ impl Take {
         let watch = Watch::open()?;
         let capture = Capture::start(daemon::connect(global)?, &start).context("cannot capture")?;
         // The file comes second: a capture that is refused leaves an older one alone.
-        let output = Output::open(&self.write)?;
+        let output = Output::open(&self.write, pcapng::whole)?;
         let mut section = Section::begin(capture, output, &start, self.count)?;
         let end = self.duration.map(|duration| Instant::now() + duration);
         let ended = section.follow(&watch, end);

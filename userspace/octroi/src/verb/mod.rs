@@ -11,6 +11,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod man;
+pub(crate) mod ruler;
 pub(crate) mod stack;
 pub(crate) mod stats;
 pub(crate) mod status;

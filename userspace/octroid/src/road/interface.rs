@@ -148,8 +148,9 @@ impl Interface {
             config: self.port_config(facts.link.mac),
         };
         let programs = bpf.attach(&spec).map_err(explain)?;
-        self.held = Some(Held { programs, index: facts.link.index, queues: facts.queues, origin });
-        Ok(())
+        let held = self.held.insert(Held { programs, index: facts.link.index, queues: facts.queues, origin });
+        // An earlier daemon's header program knows generations that this one gives to other filters.
+        Ok(held.programs.header_slot()?.clear()?)
     }
 
     /// Tells the attached programs that the device has changed.

@@ -21,7 +21,7 @@ pub struct Bases {
 }
 
 impl Bases {
-    const START: Self = Self { at: [0; SEGMENTS_MAX], count: 1 };
+    pub(super) const START: Self = Self { at: [0; SEGMENTS_MAX], count: 1 };
 
     /// A base; `None` if the walk did not come so far.
     #[must_use]
@@ -30,16 +30,27 @@ impl Bases {
         usize::try_from(*at).ok()
     }
 
-    fn last(&self) -> usize {
+    pub(super) fn last(&self) -> usize {
         self.get(self.count - 1).unwrap_or(usize::MAX)
     }
 
     /// With one more; one too many changes nothing, but there never is.
-    fn push(&mut self, base: usize) {
+    pub(super) fn push(&mut self, base: usize) {
         if let Some(at) = self.at.get_mut(usize::from(self.count)) {
             *at = u32::try_from(base).unwrap_or(u32::MAX);
             self.count += 1;
         }
+    }
+}
+
+impl Bases {
+    /// The end of a walk at a leaf, which may need fewer bases than the walk found.
+    pub(super) fn reached(mut self, leaf: NodeId, needed: u8) -> Reached {
+        for at in self.at.iter_mut().skip(usize::from(needed)) {
+            *at = 0;
+        }
+        self.count = self.count.min(needed);
+        Reached { leaf, bases: self }
     }
 }
 
@@ -54,7 +65,7 @@ impl Dag {
     /// that comes there.
     #[must_use]
     pub fn eval_from(&self, node: NodeId, packet: &[u8]) -> Option<Reached> {
-        let bases = self.bases(*self.roads.get(node.index())?, packet)?;
+        let bases = self.bases_at(node, packet)?;
         Some(self.walk(node, bases, packet))
     }
 
@@ -74,19 +85,14 @@ impl Dag {
                     bases.push(base.saturating_add(advance.distance(packet, base).unwrap_or(usize::MAX)));
                     *to
                 }
-                Node::Leaf(_) => return self.reached(node, bases),
+                Node::Leaf(_) => return bases.reached(node, self.base(node) + 1),
             };
         }
     }
 
-    /// A leaf may need fewer bases than the walk found.
-    fn reached(&self, leaf: NodeId, mut bases: Bases) -> Reached {
-        let needed = self.base(leaf) + 1;
-        for at in bases.at.iter_mut().skip(usize::from(needed)) {
-            *at = 0;
-        }
-        bases.count = bases.count.min(needed);
-        Reached { leaf, bases }
+    /// The bases of a packet on which a walk came to this node.
+    pub(super) fn bases_at(&self, node: NodeId, packet: &[u8]) -> Option<Bases> {
+        self.bases(*self.roads.get(node.index())?, packet)
     }
 
     fn bases(&self, road: RoadId, packet: &[u8]) -> Option<Bases> {

@@ -14,6 +14,7 @@ pub mod paths;
 pub mod ranges;
 pub mod split;
 pub mod switch;
+mod walk;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use build::Limits;
 use condition::Place;
 pub use eval::{Bases, Reached};
 use paths::{Advance, Path};
+pub use walk::{LANES, Walk, Walker};
 
 use crate::resolved::RuleId;
 

@@ -4,11 +4,13 @@ use super::{Nfa, State, StateId};
 use crate::ir::Tag;
 
 /// Memory for walks over an NFA; walks allocate nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Closure {
     /// When each state was last reached.
     reached: Vec<u32>,
     now: u32,
+    /// How many states were reached, since it was made.
+    count: u64,
     /// Where to go on, and how many tags are on the way there.
     ways: Vec<(StateId, usize)>,
     tags: Vec<Tag>,
@@ -16,12 +18,24 @@ pub(crate) struct Closure {
 
 impl Closure {
     pub(crate) fn new(nfa: &Nfa) -> Self {
-        Self {
-            reached: vec![0; nfa.len()],
-            now: 0,
-            ways: Vec::with_capacity(nfa.silent_edges() + 1),
-            tags: Vec::with_capacity(nfa.states().filter(|state| matches!(state, State::Tag(..))).count()),
+        let mut closure = Self::default();
+        closure.fit(nfa);
+        closure
+    }
+
+    /// Makes room for walks over this NFA too.
+    pub(crate) fn fit(&mut self, nfa: &Nfa) {
+        if self.reached.len() < nfa.len() {
+            self.reached.resize(nfa.len(), 0);
         }
+        let tags = nfa.states().filter(|state| matches!(state, State::Tag(..))).count();
+        self.ways.reserve(nfa.silent_edges() + 1);
+        self.tags.reserve(tags);
+    }
+
+    /// How many states were reached, since it was made.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
     }
 
     /// Forgets what was reached.
@@ -42,6 +56,7 @@ impl Closure {
                 continue;
             }
             *reached = self.now;
+            self.count += 1;
             self.tags.truncate(tags);
             match nfa.state(id) {
                 State::Bytes(..) | State::Accept(_) => found(id, &self.tags),

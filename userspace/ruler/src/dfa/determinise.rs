@@ -30,6 +30,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Where they are no wider than others.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        Self {
+            states: self.states.min(other.states),
+            transitions: self.transitions.min(other.transitions),
+            work: self.work.min(other.work),
+        }
+    }
+}
+
 /// An automaton needs more states than are allowed, or finding them costs too much.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stopped at {states} states (limit {limit}) for {} rules", rules.len())]
@@ -47,18 +59,32 @@ pub(super) struct Subsets {
     pub(super) classes: Classes,
     pub(super) next: Vec<u32>,
     pub(super) accepts: Vec<Option<RuleId>>,
+    /// The first rule that matches here whatever follows.
+    pub(super) sure: Vec<Option<RuleId>>,
 }
 
-pub(super) fn determinise(nfa: &Nfa, limits: &Limits) -> Result<Subsets, TooMany> {
+/// What an automaton is to say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Which rule wins.
+    Winner,
+    /// Whether any rule matches; it is always the first that is named.
+    Any,
+    /// Which rules an input has matched so far, whatever follows. Each is forgotten at once: whoever asks remembers.
+    Sightings,
+}
+
+pub(super) fn determinise(nfa: &Nfa, question: Question, limits: &Limits) -> Result<Subsets, TooMany> {
     let classes = Classes::new(nfa.sets());
     let mut build = Build {
         nfa,
+        question,
         limits,
         closure: Closure::new(nfa),
         edges: vec![None; nfa.len()],
         known: HashMap::new(),
         subsets: Vec::new(),
-        out: Subsets { classes, next: Vec::new(), accepts: Vec::new() },
+        out: Subsets { classes, next: Vec::new(), accepts: Vec::new(), sure: Vec::new() },
     };
     build.run().map_err(|OverLimit| TooMany {
         states: build.subsets.len(),
@@ -75,6 +101,7 @@ type Edges = Rc<[(ByteSet, StateId)]>;
 
 struct Build<'n> {
     nfa: &'n Nfa,
+    question: Question,
     limits: &'n Limits,
     closure: Closure,
     edges: Vec<Option<Edges>>,
@@ -92,6 +119,9 @@ impl Build<'_> {
         let (mut at, mut work) = (0, 0_usize);
         while let Some(subset) = self.subsets.get(at).map(Rc::clone) {
             for place in &*subset {
+                if self.question == Question::Sightings && self.nfa.sure(*place) {
+                    continue;
+                }
                 for (through, next) in self.edges(*place).iter() {
                     through.iter().for_each(|class| buckets[usize::from(class)].push(*next));
                 }
@@ -114,7 +144,7 @@ impl Build<'_> {
     fn subset(&mut self, places: &mut Vec<StateId>) -> Result<u32, OverLimit> {
         places.sort_unstable();
         places.dedup();
-        self.nfa.prune(places);
+        self.drop_needless(places);
         if let Some(id) = self.known.get(&places[..]) {
             return Ok(*id);
         }
@@ -123,11 +153,33 @@ impl Build<'_> {
             return Err(OverLimit);
         }
         let subset: Rc<[StateId]> = Rc::from(&places[..]);
-        let accepts = subset.iter().find_map(|place| self.nfa.accepts(*place));
+        let first = subset.iter().find_map(|place| self.nfa.accepts(*place));
+        let accepts = match self.question {
+            Question::Any => first.and_then(|_| self.nfa.rules().next()).map(|(rule, _)| rule),
+            Question::Winner | Question::Sightings => first,
+        };
+        let sure = subset.iter().find(|place| self.nfa.sure(**place));
         self.out.accepts.push(accepts);
+        self.out.sure.push(sure.and_then(|place| self.nfa.accepts(*place)));
         self.known.insert(Rc::clone(&subset), id);
         self.subsets.push(subset);
         Ok(id)
+    }
+
+    /// Drops from places in order what cannot change the answer.
+    fn drop_needless(&self, places: &mut Vec<StateId>) {
+        let nfa = self.nfa;
+        let first = places.iter().copied().find(|place| nfa.sure(*place));
+        match (self.question, first) {
+            (_, None) => {}
+            (Question::Winner, _) => nfa.prune(places),
+            (Question::Any, Some(first)) => {
+                places.clear();
+                places.push(first);
+            }
+            // One of them says which is the first rule of all that are seen here.
+            (Question::Sightings, Some(first)) => places.retain(|place| *place == first || !nfa.sure(*place)),
+        }
     }
 
     fn edges(&mut self, place: StateId) -> Edges {

@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::{Dfa, Nfa, State};
 
-/// `7 rule 3: 0..2→7 3→4`: a state, who wins if the input ends there, and where classes lead.
+/// `7 rule 3: 0..2→7 3→4`: a state, who wins if the input ends there, and where classes lead. `8 none, jump 12→7`: which of
+/// the next 12 bytes stand there does not matter.
 impl fmt::Display for Dfa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (class, set) in self.classes.sets().iter().enumerate() {
@@ -23,6 +24,8 @@ impl fmt::Display for Dfa {
             }
             if state < self.special as usize {
                 self.show_row(f, state)?;
+            } else if let Some(jump) = self.jumps.get(state - self.special as usize) {
+                write!(f, ", jump {}→{}", jump.bytes, jump.to)?;
             } else {
                 write!(f, "{}", if self.accepts[state].is_some() { ", decided" } else { ", dead" })?;
             }

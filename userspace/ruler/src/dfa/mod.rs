@@ -9,22 +9,29 @@ mod determinise;
 mod dump;
 mod minimise;
 mod nfa;
+mod partition;
+mod sightings;
 mod table;
 
 pub use classes::Classes;
 pub(crate) use closure::Closure;
 pub use determinise::{Limits, TooMany};
+pub(crate) use minimise::merged_classes;
 pub use nfa::{Nfa, State, StateId};
-pub use table::{Large, SMALL_CELLS, Small, Table};
+pub(crate) use partition::Partition;
+pub use sightings::Sightings;
+pub use table::{Large, Row, SMALL_CELLS, Small, Table, WIDE_STATES, Wide};
 
-use crate::resolved::RuleId;
+use crate::{ir::Node, resolved::RuleId};
+use determinise::{Question, determinise};
 
 /// The smallest complete automaton of some rules.
 ///
 /// # Invariants
-/// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first the
-/// *decided* states (whatever follows, this rule wins), then, if there is one, the *dead* state (whatever follows, no
-/// rule matches). Special states lead to themselves, and no other state does so with every byte.
+/// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first those that
+/// *jump* (some bytes do not matter, whatever they are), then the *decided* ones (whatever follows, this rule wins), then,
+/// if there is one, the *dead* state (whatever follows, no rule matches). Decided and dead states lead to themselves, and no
+/// other state does so with every byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dfa {
     classes: Classes,
@@ -34,6 +41,17 @@ pub struct Dfa {
     accepts: Vec<Option<RuleId>>,
     start: u32,
     special: u32,
+    /// The first state that is decided or dead.
+    settled: u32,
+    /// Of the states from `special` to `settled`.
+    jumps: Vec<Jump>,
+}
+
+/// So many bytes do not matter, and then the automaton is in that state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Jump {
+    bytes: usize,
+    to: u32,
 }
 
 impl Dfa {
@@ -42,8 +60,17 @@ impl Dfa {
     /// # Errors
     /// If building it needs more than the limits.
     pub fn new(nfa: &Nfa, limits: &Limits) -> Result<Self, TooMany> {
-        let subsets = determinise::determinise(nfa, limits)?;
-        Ok(minimise::minimise(&subsets))
+        Ok(minimise::minimise(&determinise(nfa, Question::Winner, limits)?))
+    }
+
+    /// The smallest automaton that says whether any of some rules matches, by naming the first of them. None of them may
+    /// be needed to tell which: that takes more states, often far more.
+    ///
+    /// # Errors
+    /// If building it needs more than the limits, or more than `nfa_states` nondeterministic states.
+    pub fn any_of(rules: &[(RuleId, &Node)], nfa_states: usize, limits: &Limits) -> Result<Self, TooMany> {
+        let nfa = Nfa::sharing(rules, nfa_states)?;
+        Ok(minimise::minimise(&determinise(&nfa, Question::Any, limits)?))
     }
 
     /// How many states it has.

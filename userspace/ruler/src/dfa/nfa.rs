@@ -90,6 +90,28 @@ impl Nfa {
         Ok(builder.nfa)
     }
 
+    /// The automaton of some rules, without tags, in which all rules that begin with `*` share it. Which rule a state
+    /// belongs to is known only of states that accept.
+    ///
+    /// # Errors
+    /// If it needs more states than `limit`.
+    pub(super) fn sharing(rules: &[(RuleId, &Node)], limit: usize) -> Result<Self, TooMany> {
+        let none = BTreeSet::new();
+        let mut builder = Builder {
+            nfa: Self { states: Vec::new(), rules: Vec::new(), facts: Vec::new() },
+            known: HashMap::new(),
+            tags: &none,
+            limit,
+        };
+        builder.shared(rules).ok_or_else(|| TooMany {
+            states: limit,
+            limit,
+            rules: rules.iter().map(|(rule, _)| *rule).collect(),
+        })?;
+        builder.nfa.find_facts();
+        Ok(builder.nfa)
+    }
+
     /// How many states it has.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -231,6 +253,28 @@ impl Builder<'_> {
         }
     }
 
+    /// All rules; what they share comes first.
+    fn shared(&mut self, rules: &[(RuleId, &Node)]) -> Option<()> {
+        let search = self.push(State::Split(Vec::new()))?;
+        let again = self.push(State::Bytes(ByteSet::ALL, search))?;
+        let mut sought = vec![again];
+        for (rule, node) in rules {
+            self.known.clear();
+            let accept = self.state(State::Accept(*rule))?;
+            let start = match after_any(node) {
+                Some(rest) => {
+                    sought.push(rest.iter().rev().try_fold(accept, |next, part| self.node(part, next))?);
+                    search
+                }
+                None => self.node(node, accept)?,
+            };
+            let end = self.next_id();
+            self.nfa.rules.push((*rule, start, end));
+        }
+        self.nfa.states[search.index()] = State::Split(sought);
+        Some(())
+    }
+
     fn optional(&mut self, body: &Node, then: StateId, next: StateId) -> Option<StateId> {
         let once = self.node(body, then)?;
         self.split(vec![next, once])
@@ -271,4 +315,13 @@ impl Builder<'_> {
     fn next_id(&self) -> StateId {
         StateId(u32::try_from(self.nfa.states.len()).unwrap_or(u32::MAX))
     }
+}
+
+/// What comes after the `*` that a rule begins with, if that takes at least one byte: else the place where all rules search
+/// would accept one of them.
+fn after_any(node: &Node) -> Option<&[Node]> {
+    let Node::Seq(parts) = node else { return None };
+    let (first, rest) = parts.split_first()?;
+    let takes = rest.iter().any(|part| part.length().is_none_or(|length| length.least > 0));
+    (*first == Node::any() && takes).then_some(rest)
 }

@@ -1,49 +1,128 @@
-//! Automata as tables to run: a row a state, rows as wide as the classes rounded up to a power of two.
+//! Automata as tables to run: a row a state, and a cell that says where a byte leads.
 //!
-//! A state is known by where its row begins, so a step is one addition and one load. [`Small`] has exactly as many cells as
-//! a `u16` can number: an index out of range cannot be written, so nothing is checked.
+//! A state is known by where its row begins, so a step is one addition and one load. Three layouts differ in what they
+//! can hold. In [`Wide`] and [`Small`] no index can be out of range, and the compiler knows it: nothing is checked.
 
 use super::Dfa;
 use crate::resolved::RuleId;
 
 /// How many cells a [`Small`] has.
 pub const SMALL_CELLS: usize = 1 << 16;
+/// How many states a [`Wide`] holds.
+pub const WIDE_STATES: usize = 1 << 11;
+
+/// Where the row of a state begins, in the units of its table. States keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row(usize);
 
 /// An automaton that steps byte by byte.
 pub trait Table {
-    /// Which state: where its row begins.
-    type Row: Copy + Ord;
-
     /// Where an input begins.
-    fn start(&self) -> Self::Row;
+    fn start(&self) -> Row;
     /// Where a byte leads.
-    fn step(&self, row: Self::Row, byte: u8) -> Self::Row;
-    /// The first row from which on nothing changes any more, if there is one.
-    fn special(&self) -> Self::Row;
+    fn step(&self, row: Row, byte: u8) -> Row;
+    /// The first special row. Whoever finds himself in one leaps, but need not: stepping is right as well.
+    fn special(&self) -> Row;
+    /// Where a row leads by what it skips, and what is left to read then. Nothing is left where the verdict is decided.
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]);
     /// Which rule wins if the input ends here.
-    fn verdict(&self, row: Self::Row) -> Option<RuleId>;
+    fn verdict(&self, row: Row) -> Option<RuleId>;
 }
 
-/// A table of at most 65,536 cells.
+/// A table of at most [`WIDE_STATES`] states, with a column a byte: the fastest, as no class is looked up.
+#[derive(Clone, Debug)]
+pub struct Wide {
+    cells: Box<[u16; WIDE_CELLS]>,
+    states: States,
+}
+
+/// A table of at most 65,536 cells, with a column a class.
 #[derive(Clone, Debug)]
 pub struct Small {
     cells: Box<[u16; SMALL_CELLS]>,
     classes: [u8; 256],
-    start: u16,
-    special: u16,
-    shift: u32,
-    verdicts: Vec<Option<RuleId>>,
+    states: States,
 }
 
-/// A table of any size.
+/// A table of any size, with a column a class.
 #[derive(Clone, Debug)]
 pub struct Large {
     cells: Vec<u32>,
     classes: [u8; 256],
-    start: u32,
-    special: u32,
+    states: States,
+}
+
+/// A [`Wide`] counts rows by so many cells, so that 16 bits reach the last of them. An address of the CPU can multiply by
+/// 8, and by no more.
+const WIDE_UNIT: usize = 8;
+/// How many of these a row has, as a power of two.
+const WIDE_SHIFT: u32 = 5;
+/// One row more than states: a 16-bit number of units and a byte always are an index.
+const WIDE_CELLS: usize = (WIDE_STATES + 1) << 8;
+
+/// What is known of the states, beside where they lead.
+#[derive(Clone, Debug)]
+struct States {
+    /// From a state's number to its row.
     shift: u32,
+    start: Row,
+    special: Row,
+    /// Of the special rows, in order, those that jump: over how many bytes, and where to.
+    jumps: Vec<(usize, Row)>,
     verdicts: Vec<Option<RuleId>>,
+}
+
+impl States {
+    fn new(dfa: &Dfa, shift: u32) -> Self {
+        let row = |state: u32| Row((state as usize) << shift);
+        Self {
+            shift,
+            start: row(dfa.start),
+            special: row(dfa.special),
+            jumps: dfa.jumps.iter().map(|jump| (jump.bytes, row(jump.to))).collect(),
+            verdicts: dfa.accepts.clone(),
+        }
+    }
+
+    fn leap<'p>(&self, mut row: Row, mut rest: &'p [u8], step: impl Fn(Row, u8) -> Row) -> (Row, &'p [u8]) {
+        while row >= self.special {
+            let Some((bytes, to)) = self.jumps.get((row.0 - self.special.0) >> self.shift) else {
+                return (row, &[]);
+            };
+            match rest.split_at_checked(*bytes) {
+                Some((_, after)) => (row, rest) = (*to, after),
+                // The packet ends on the way.
+                None => return (rest.iter().fold(row, |row, byte| step(row, *byte)), &[]),
+            }
+        }
+        (row, rest)
+    }
+
+    fn verdict(&self, row: Row) -> Option<RuleId> {
+        self.verdicts.get(row.0 >> self.shift).copied().flatten()
+    }
+}
+
+impl Wide {
+    /// `None` if the automaton has too many states.
+    #[must_use]
+    pub fn new(dfa: &Dfa) -> Option<Self> {
+        let mut cells = vec![0; WIDE_CELLS];
+        for (state, row) in (0..dfa.states()).zip(cells.chunks_exact_mut(1 << 8)) {
+            for (byte, cell) in (0..=u8::MAX).zip(row) {
+                let next = dfa.row(state)[usize::from(dfa.classes.of(byte))];
+                *cell = u16::try_from(next << WIDE_SHIFT).ok()?;
+            }
+        }
+        let cells = cells.into_boxed_slice().try_into().ok()?;
+        (dfa.states() <= WIDE_STATES).then(|| Self { cells, states: States::new(dfa, WIDE_SHIFT) })
+    }
+
+    /// How many bytes the cells of its states take.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.states.verdicts.len() * (1 << 8) * size_of::<u16>()
+    }
 }
 
 impl Small {
@@ -51,18 +130,13 @@ impl Small {
     #[must_use]
     pub fn new(dfa: &Dfa) -> Option<Self> {
         let shift = dfa.shift();
-        let id = |state: u32| u16::try_from(state << shift).ok();
         let mut cells = Vec::with_capacity(SMALL_CELLS);
-        rows(dfa, |state| id(state).map(|row| cells.push(row)))?;
+        rows(dfa, |state| u16::try_from(state << shift).ok().map(|row| cells.push(row)))?;
         cells.resize(SMALL_CELLS, 0);
         Some(Self {
             cells: cells.into_boxed_slice().try_into().ok()?,
             classes: *dfa.classes.of_each(),
-            start: id(dfa.start)?,
-            // A full table without special states has no number that could stand for them.
-            special: id(dfa.special)?,
-            shift,
-            verdicts: dfa.accepts.clone(),
+            states: States::new(dfa, shift),
         })
     }
 }
@@ -78,14 +152,7 @@ impl Large {
             Some(())
         });
         debug_assert!(filled.is_some(), "nothing is refused here");
-        Self {
-            cells,
-            classes: *dfa.classes.of_each(),
-            start: dfa.start << shift,
-            special: dfa.special << shift,
-            shift,
-            verdicts: dfa.accepts.clone(),
-        }
+        Self { cells, classes: *dfa.classes.of_each(), states: States::new(dfa, shift) }
     }
 
     /// How many bytes its cells take.
@@ -105,45 +172,72 @@ fn rows(dfa: &Dfa, mut cell: impl FnMut(u32) -> Option<()>) -> Option<()> {
     })
 }
 
-impl Table for Small {
-    type Row = u16;
-
-    fn start(&self) -> u16 {
-        self.start
+impl Table for Wide {
+    fn start(&self) -> Row {
+        self.states.start
     }
 
     #[inline(always)]
-    fn step(&self, row: u16, byte: u8) -> u16 {
+    fn step(&self, row: Row, byte: u8) -> Row {
+        Row(usize::from(self.cells[row.0 * WIDE_UNIT + usize::from(byte)]))
+    }
+
+    fn special(&self) -> Row {
+        self.states.special
+    }
+
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
+    }
+
+    fn verdict(&self, row: Row) -> Option<RuleId> {
+        self.states.verdict(row)
+    }
+}
+
+impl Table for Small {
+    fn start(&self) -> Row {
+        self.states.start
+    }
+
+    #[inline(always)]
+    fn step(&self, row: Row, byte: u8) -> Row {
         // Rows are multiples of a power of two above every class: the sum needs no carry.
-        self.cells[usize::from(row | u16::from(self.classes[usize::from(byte)]))]
+        Row(usize::from(self.cells[row.0 | usize::from(self.classes[usize::from(byte)])]))
     }
 
-    fn special(&self) -> u16 {
-        self.special
+    fn special(&self) -> Row {
+        self.states.special
     }
 
-    fn verdict(&self, row: u16) -> Option<RuleId> {
-        self.verdicts.get(usize::from(row) >> self.shift).copied().flatten()
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
+    }
+
+    fn verdict(&self, row: Row) -> Option<RuleId> {
+        self.states.verdict(row)
     }
 }
 
 impl Table for Large {
-    type Row = u32;
-
-    fn start(&self) -> u32 {
-        self.start
+    fn start(&self) -> Row {
+        self.states.start
     }
 
     #[inline(always)]
-    fn step(&self, row: u32, byte: u8) -> u32 {
-        self.cells[(row | u32::from(self.classes[usize::from(byte)])) as usize]
+    fn step(&self, row: Row, byte: u8) -> Row {
+        Row(self.cells[row.0 | usize::from(self.classes[usize::from(byte)])] as usize)
     }
 
-    fn special(&self) -> u32 {
-        self.special
+    fn special(&self) -> Row {
+        self.states.special
     }
 
-    fn verdict(&self, row: u32) -> Option<RuleId> {
-        self.verdicts.get((row >> self.shift) as usize).copied().flatten()
+    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
+        self.states.leap(row, rest, |row, byte| self.step(row, byte))
+    }
+
+    fn verdict(&self, row: Row) -> Option<RuleId> {
+        self.states.verdict(row)
     }
 }

@@ -82,6 +82,37 @@ fn rt2_whole_inputs_of_fixed_length_die_when_longer() {
 }
 
 #[test]
+fn rt2_bytes_that_do_not_matter_are_jumped_over() {
+    // 1 byte#6 2 *
+    let rule = Node::seq([byte(1), Node::bytes(ByteSet::ALL, 6), byte(2), Node::any()]);
+    insta::assert_snapshot!(dfa(&[rule]), @r"
+    class 0 [00 03..ff]
+    class 1 [01]
+    class 2 [02]
+    0 start none: 0→9 1→5 2→9
+    1 none: 0..2→2
+    2 none: 0..2→3
+    3 none: 0..2→4
+    4 none: 0..1→9 2→8
+    5 none, jump 6→4
+    6 none, jump 5→4
+    7 none, jump 4→4
+    8 rule 0, decided
+    9 none, dead
+    ");
+}
+
+#[test]
+fn rt2_bytes_that_go_round_in_a_circle_are_not() {
+    // byte#1 (byte#6)#*
+    let six = Node::bytes(ByteSet::ALL, 6);
+    let round = Node::Repeat { body: Box::new(six), least: 0, most: None };
+    let dfa = dfa(&[Node::seq([Node::Byte(ByteSet::ALL), round])]);
+    assert_eq!((dfa.states(), dfa.jumps.len()), (6, 0));
+    assert_eq!(dfa.settled, 6);
+}
+
+#[test]
 fn ends_of_counted_lengths_are_shared() {
     // hlen, then byte#(hlen*8+6), as a choice over 256 values.
     let arm = |value: u8| Node::Seq(vec![byte(value), Node::bytes(ByteSet::ALL, u32::from(value) * 8 + 6)]);
@@ -113,6 +144,13 @@ fn a_table_that_does_not_fit_is_refused() {
     assert_eq!(run(&small, &packet), None);
     assert_eq!(run(&small, &packet[1..]), Some(RuleId(0)));
     assert!(Small::new(&dfa(&[Node::seq([Node::bytes(ByteSet::ALL, 40_000), byte(0)])])).is_none());
+
+    let full = dfa(&[Node::bytes(ByteSet::ALL, 2_046)]);
+    assert_eq!(full.states(), WIDE_STATES);
+    let wide = Wide::new(&full).unwrap();
+    assert_eq!(run(&wide, &packet[..2_047]), None);
+    assert_eq!(run(&wide, &packet[..2_046]), Some(RuleId(0)));
+    assert!(Wide::new(&dfa(&[Node::bytes(ByteSet::ALL, 2_047)])).is_none());
 }
 
 /// How many states the smallest automaton has: those that the reachable states of another fall into, by Moore's rounds.
@@ -139,7 +177,17 @@ fn check_shape(dfa: &Dfa) {
     assert_eq!(fewest_states(dfa), dfa.states(), "not minimal:\n{dfa}");
     for state in 0..dfa.states() {
         let stays = dfa.row(state).iter().all(|next| *next as usize == state);
-        assert_eq!(stays, state >= dfa.special as usize, "state {state} of\n{dfa}");
+        assert_eq!(stays, state >= dfa.settled as usize, "state {state} of\n{dfa}");
+    }
+    assert_eq!(dfa.jumps.len(), (dfa.settled - dfa.special) as usize);
+    for (state, jump) in (dfa.special as usize..).zip(&dfa.jumps) {
+        assert!(jump.bytes >= 4);
+        let ways: BTreeSet<usize> = dfa.row(state).iter().map(|next| *next as usize).collect();
+        let end = (1..jump.bytes).fold(ways, |from, _| {
+            assert_eq!(from.len(), 1, "state {state} of\n{dfa}");
+            from.iter().flat_map(|state| dfa.row(*state)).map(|next| *next as usize).collect()
+        });
+        assert_eq!(end, BTreeSet::from([jump.to as usize]), "state {state} of\n{dfa}");
     }
     let columns: BTreeSet<Vec<u32>> = (0..dfa.classes.count())
         .map(|class| (0..dfa.states()).map(|state| dfa.row(state)[class]).collect())
@@ -157,11 +205,12 @@ proptest! {
     ) {
         let dfa = dfa(&nodes);
         check_shape(&dfa);
-        let (small, large) = (Small::new(&dfa).unwrap(), Large::new(&dfa));
+        let (wide, small, large) = (Wide::new(&dfa).unwrap(), Small::new(&dfa).unwrap(), Large::new(&dfa));
         let mut random = Random::new(seed);
         for node in &nodes {
             for input in arbitrary::inputs(node, 8, &mut random) {
                 let expected = first_match(&nodes, &input);
+                prop_assert_eq!(run(&wide, &input), expected, "{:?} by\n{}", input, dfa);
                 prop_assert_eq!(run(&small, &input), expected, "{:?} by\n{}", input, dfa);
                 prop_assert_eq!(run(&large, &input), expected, "{:?} by\n{}", input, dfa);
             }

@@ -1,11 +1,11 @@
 //! Eight packets at once, byte by byte in lockstep: while one waits for its table row, seven others go on.
 //!
 //! A batch is run longest packet first, so that all lanes have work until near its end. Eight lanes run as long as the
-//! shortest of their packets, with no test for an end; who ended or is decided hands its lane to the next packet. When no
+//! shortest of their packets, with no test for an end, and every few bytes it is looked at whether one is in a special
+//! state. Who can jump does; who ended or is decided hands its lane to the next packet. When no
 //! packet is left for a lane, the rest goes on in four lanes, then in one. Verdicts stand where their packets stood.
 
-use super::one::BLOCK;
-use crate::dfa::Table;
+use crate::dfa::{Row, Table};
 use crate::resolved::RuleId;
 
 /// The most packets that are ordered together.
@@ -16,6 +16,8 @@ const BUCKET_BYTES: usize = 64;
 const BUCKETS: usize = 32;
 /// The most lanes; sixteen would be slower, as their rows do not fit the registers.
 const LANES: usize = 8;
+/// Bytes of each lane that are read between two looks at whether its row is special.
+const BLOCK: usize = 32;
 
 /// Which rule wins, for each packet; as many verdicts as packets.
 pub fn judge<T: Table>(table: &T, packets: &[&[u8]], verdicts: &mut [Option<RuleId>]) {
@@ -29,25 +31,25 @@ pub fn judge<T: Table>(table: &T, packets: &[&[u8]], verdicts: &mut [Option<Rule
 
 /// A packet on its way.
 #[derive(Clone, Copy)]
-struct Lane<'p, R> {
-    row: R,
+struct Lane<'p> {
+    row: Row,
     rest: &'p [u8],
     /// Which of the batch.
     packet: usize,
 }
 
 /// What is not in a lane: packets that were, then those that were not yet.
-struct Work<'b, 'p, R> {
+struct Work<'b, 'p> {
     packets: &'b [&'p [u8]],
     order: [u8; BATCH_MAX],
     begun: usize,
-    start: R,
-    held: [Lane<'p, R>; LANES],
+    start: Row,
+    held: [Lane<'p>; LANES],
     held_count: usize,
 }
 
-impl<'b, 'p, R: Copy> Work<'b, 'p, R> {
-    fn new<T: Table<Row = R>>(table: &T, packets: &'b [&'p [u8]]) -> Self {
+impl<'b, 'p> Work<'b, 'p> {
+    fn new<T: Table>(table: &T, packets: &'b [&'p [u8]]) -> Self {
         let idle = Lane { row: table.start(), rest: &[], packet: 0 };
         Self {
             packets,
@@ -63,12 +65,12 @@ impl<'b, 'p, R: Copy> Work<'b, 'p, R> {
         self.held_count + self.packets.len() - self.begun
     }
 
-    fn hold(&mut self, lane: Lane<'p, R>) {
+    fn hold(&mut self, lane: Lane<'p>) {
         self.held[self.held_count] = lane;
         self.held_count += 1;
     }
 
-    fn next(&mut self) -> Option<Lane<'p, R>> {
+    fn next(&mut self) -> Option<Lane<'p>> {
         if let Some(last) = self.held_count.checked_sub(1) {
             self.held_count = last;
             return Some(self.held[last]);
@@ -99,11 +101,7 @@ fn longest_first(packets: &[&[u8]]) -> [u8; BATCH_MAX] {
 }
 
 /// Runs `N` lanes until there is no packet for one of them; then the others are held.
-fn run<T: Table, const N: usize>(
-    table: &T,
-    work: &mut Work<'_, '_, T::Row>,
-    verdicts: &mut [Option<RuleId>],
-) {
+fn run<T: Table, const N: usize>(table: &T, work: &mut Work<'_, '_>, verdicts: &mut [Option<RuleId>]) {
     if work.left() < N {
         return;
     }
@@ -119,7 +117,13 @@ fn run<T: Table, const N: usize>(
         let read = advance(table, &mut rows, &rests);
         for lane in 0..N {
             rests[lane] = rests[lane].split_at(read).1;
-            while rests[lane].is_empty() || rows[lane] >= table.special() {
+            loop {
+                if rows[lane] >= table.special() {
+                    (rows[lane], rests[lane]) = table.leap(rows[lane], rests[lane]);
+                }
+                if !rests[lane].is_empty() {
+                    break;
+                }
                 verdicts[owners[lane]] = table.verdict(rows[lane]);
                 let Some(next) = work.next() else {
                     for other in (0..N).filter(|other| *other != lane) {
@@ -135,12 +139,14 @@ fn run<T: Table, const N: usize>(
     }
 }
 
-/// Reads as many bytes in each lane as the shortest has, or fewer if a verdict is decided; says how many.
+/// Reads as many bytes in each lane as the shortest has, or fewer if one comes to a special row; says how many.
 ///
-/// It stands alone so that the compiler has all registers for it: unrolled, each lane's row stays in one.
+/// It stands alone so that the compiler has all registers for it. A block of each lane is copied to one place on the stack:
+/// with a row in a register for each lane there is none left for eight pointers. Blocks are long enough that the loop over
+/// their bytes is not unrolled, which would cost the rows their registers.
 #[inline(never)]
 #[allow(clippy::needless_range_loop, reason = "lanes and bytes are indices into several arrays at once")]
-fn advance<T: Table, const N: usize>(table: &T, rows: &mut [T::Row; N], rests: &[&[u8]; N]) -> usize {
+fn advance<T: Table, const N: usize>(table: &T, rows: &mut [Row; N], rests: &[&[u8]; N]) -> usize {
     let shortest = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
     let mut blocks: [&[[u8; BLOCK]]; N] = [&[]; N];
     let mut tails: [&[u8]; N] = [&[]; N];

@@ -70,6 +70,13 @@ impl Arena {
         self.simulated
     }
 
+    /// How many states of the nondeterministic automaton were reached, which is what its time goes to: never more for a
+    /// byte than there are, once to make a state and once to simulate.
+    #[must_use]
+    pub const fn reached(&self) -> u64 {
+        self.closure.count() + self.walk.reached()
+    }
+
     fn clear(&mut self) {
         self.cells.clear();
         self.states.clear();

@@ -7,6 +7,8 @@ pub mod ladder;
 pub mod lanes;
 pub mod lazy;
 pub mod one;
+pub mod prefilter;
+pub mod screen;
 pub mod simulate;
 
 #[cfg(test)]

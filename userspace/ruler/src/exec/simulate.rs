@@ -20,6 +20,12 @@ impl Walk {
         let states = || Vec::with_capacity(nfa.len());
         Self { closure: Closure::new(nfa), now: states(), after: states() }
     }
+
+    /// How many states were reached, since it was made.
+    #[must_use]
+    pub const fn reached(&self) -> u64 {
+        self.closure.count()
+    }
 }
 
 /// Which rule wins.

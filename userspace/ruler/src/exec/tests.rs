@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::engine::Engine;
-use super::ladder::{self, Limits, Rung, Slow};
+use super::ladder::{self, Limits, Rung, Screens, Slow};
 use super::{lanes, one};
-use crate::dfa::{Dfa, Large, Nfa, Small, Table};
+use crate::dfa::{Dfa, Large, Nfa, Small, Table, Wide};
 use crate::ir::{Node, arbitrary, arbitrary::Random, naive};
 use crate::resolved::RuleId;
 
@@ -18,13 +18,18 @@ pub(super) fn expected(nodes: &[Node], packets: &[&[u8]]) -> Vec<Option<RuleId>>
     packets.iter().map(|packet| first(packet).map(|(rule, _)| rule)).collect()
 }
 
-/// Limits that leave but one kind of engine.
+/// Limits that leave but one kind of engine, without a search before it.
 pub(super) fn only(rung: Rung) -> Limits {
     let at_most = |last: Rung, limit: usize| if rung <= last { limit } else { 0 };
     let limits = Limits::default();
+    let nothing = crate::dfa::Limits { states: 0, transitions: 0, work: 0 };
     Limits {
+        wide_states: if rung == Rung::Large { 0 } else { limits.wide_states },
         small_cells: if rung == Rung::Large { 0 } else { limits.small_cells },
         dfa: crate::dfa::Limits { states: at_most(Rung::Groups, limits.dfa.states), ..limits.dfa },
+        direct: if rung == Rung::Screen { nothing } else { limits.direct },
+        screens: if rung == Rung::Screen { Screens::Allowed } else { Screens::Refused },
+        pieces: 0,
         groups: at_most(Rung::Groups, limits.groups),
         arena_bytes: at_most(Rung::Lazy, limits.arena_bytes),
         slow: Slow::Allowed,
@@ -65,7 +70,9 @@ proptest! {
         let expected = expected(&nodes, &packets);
         let nfa = Nfa::of_rules(&numbered(&nodes), 1 << 16).unwrap();
         let dfa = Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap();
-        let (small, large) = (Small::new(&dfa).unwrap(), Large::new(&dfa));
+        let (wide, small, large) = (Wide::new(&dfa).unwrap(), Small::new(&dfa).unwrap(), Large::new(&dfa));
+        prop_assert_eq!(&one_by_one(&wide, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&wide, &packets), &expected);
         prop_assert_eq!(&one_by_one(&small, &packets), &expected);
         prop_assert_eq!(&one_by_one(&large, &packets), &expected);
         prop_assert_eq!(&in_lanes(&small, &packets), &expected);
@@ -75,6 +82,10 @@ proptest! {
             prop_assert_eq!(report.rung, rung);
             prop_assert_eq!(&judge(&engine, &packets), &expected, "{:?}", rung);
         }
+        let (engine, report) = ladder::build(&numbered(&nodes), &only(Rung::Screen)).unwrap();
+        let asked = nodes.iter().take_while(|node| !node.matches_all()).count();
+        prop_assert_eq!(report.rung == Rung::Screen, asked > 1);
+        prop_assert_eq!(&judge(&engine, &packets), &expected, "screened");
     }
 
     #[test]
@@ -85,11 +96,58 @@ proptest! {
     ) {
         let nfa = Nfa::of_rules(&[(RuleId(0), &node)], 1 << 16).unwrap();
         let dfa = Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap();
-        let small = Small::new(&dfa).unwrap();
+        let (wide, small) = (Wide::new(&dfa).unwrap(), Small::new(&dfa).unwrap());
         let mut random = Random::new(seed);
         let packets: Vec<Vec<u8>> =
             lengths.iter().map(|length| (0..*length).map(|_| b"abcd"[random.below(4)]).collect()).collect();
         let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-        prop_assert_eq!(in_lanes(&small, &packets), one_by_one(&small, &packets));
+        let expected = one_by_one(&small, &packets);
+        prop_assert_eq!(&in_lanes(&small, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&wide, &packets), &expected);
+    }
+
+    #[test]
+    fn rt4_a_search_before_the_engine_changes_no_verdict(
+        nodes in proptest::collection::vec(
+            (arbitrary::node(), "[abc]{3,6}").prop_map(|(node, text)| {
+                let text = text.bytes().map(|byte| Node::Byte(crate::ir::ByteSet::of([byte])));
+                Node::seq([Node::any()].into_iter().chain(text).chain([node]))
+            }),
+            1..5,
+        ),
+        otherwise in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let nodes: Vec<Node> = nodes.into_iter().chain(otherwise.then(Node::any)).collect();
+        let mut random = Random::new(seed);
+        let packets: Vec<Vec<u8>> =
+            nodes.iter().flat_map(|node| arbitrary::inputs(node, 30, &mut random)).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let (engine, report) = ladder::build(&numbered(&nodes), &Limits::default()).unwrap();
+        prop_assert!(report.pieces > 0);
+        prop_assert_eq!(judge(&engine, &packets), expected(&nodes, &packets));
+    }
+
+    #[test]
+    fn rt4_jumps_change_no_verdict(
+        parts in proptest::collection::vec((0_u32..40, "[abc]{1,2}"), 1..4),
+        open in any::<bool>(),
+        lengths in proptest::collection::vec(0_usize..140, 1..40),
+        seed in any::<u64>(),
+    ) {
+        let part = |(skip, text): (u32, String)| {
+            let text = text.into_bytes().into_iter().map(|byte| Node::Byte(crate::ir::ByteSet::of([byte, b'a'])));
+            Node::seq([Node::bytes(crate::ir::ByteSet::ALL, skip)].into_iter().chain(text))
+        };
+        let node = Node::seq(parts.into_iter().map(part).chain(open.then(Node::any)));
+        let mut random = Random::new(seed);
+        let packets: Vec<Vec<u8>> =
+            lengths.iter().map(|length| (0..*length).map(|_| b"aaab"[random.below(4)]).collect()).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let nfa = Nfa::of_rules(&[(RuleId(0), &node)], 1 << 16).unwrap();
+        let small = Small::new(&Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap()).unwrap();
+        let expected = expected(std::slice::from_ref(&node), &packets);
+        prop_assert_eq!(&one_by_one(&small, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&small, &packets), &expected);
     }
 }

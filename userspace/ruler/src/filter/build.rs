@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dag::{
-        Dag, Leaf, Node, Start,
+        Dag, Leaf, Node, Start, Walker,
         paths::{Mark, Rest},
     },
     diagnostic::Diagnostic,
@@ -47,6 +47,7 @@ pub(super) fn build(
         reports: Vec::new(),
         known_ways: HashMap::new(),
         ways: Vec::new(),
+        starts: Vec::new(),
         known_classes: HashMap::new(),
         classes: Vec::new(),
     };
@@ -63,6 +64,7 @@ pub(super) fn build(
         name: filter.name.clone(),
         file: file.to_owned(),
         rules: filter.rules.iter().map(rule).collect(),
+        walker: Walker::new(&dag),
         dag,
         class_of,
         classes,
@@ -101,6 +103,8 @@ struct Builder<'a> {
     reports: Vec<ladder::Report>,
     known_ways: HashMap<(RuleId, Start), WayId>,
     ways: Vec<Way>,
+    /// By [`WayId`]: where its rest starts.
+    starts: Vec<Start>,
     known_classes: HashMap<Class, ClassId>,
     classes: Vec<Class>,
 }
@@ -237,6 +241,11 @@ impl Builder<'_> {
                 _ => ways.push((survivor.rule, vec![way])),
             }
         }
+        for (rule, ways) in &ways {
+            // Whether it was the last way need not be asked: it was, if it was none before.
+            let others = ways.split_last().map_or(&[][..], |(_, others)| others);
+            others.iter().try_for_each(|way| self.make_candidate(*rule, *way))?;
+        }
         Some(ways)
     }
 
@@ -257,14 +266,32 @@ impl Builder<'_> {
         let way = match Way::new(path, rest, resolved.labels.len(), &self.limits.labels) {
             Ok(way) => way,
             Err(error) => {
-                self.troubles.push(trouble::over_budget(self.filter, &error));
+                self.troubles.push(trouble::labels_too_big(rule, resolved.span, &error));
                 return None;
             }
         };
         self.troubles.extend(trouble::simulated(resolved.span, &way));
         let id = WayId(self.ways.len());
         self.ways.push(way);
+        self.starts.push(start);
         self.known_ways.insert((rule, start), id);
         Some(id)
+    }
+
+    /// Lets a way say whether a packet matched it; nothing more is to be said by one whose rest always matches.
+    fn make_candidate(&mut self, rule: RuleId, way: WayId) -> Option<()> {
+        let start = self.starts[way.0];
+        if matches!(start, Start::Rest(path) if self.dag.path(path).is_final()) {
+            return Some(());
+        }
+        let node = self.rest(rule, start)?;
+        match self.ways[way.0].make_candidate(&self.interned[node.0], &self.limits.labels) {
+            Ok(()) => Some(()),
+            Err(error) => {
+                let span = self.filter.rules[rule.index()].span;
+                self.troubles.push(trouble::labels_too_big(rule, span, &error));
+                None
+            }
+        }
     }
 }

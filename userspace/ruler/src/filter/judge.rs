@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{Bound, Deed, Filter, class::ClassId, way::Memory};
 use crate::{
-    dag::{NodeId, Reached, paths::Mark},
+    dag::{LANES, NodeId, Reached, paths::Mark},
     exec::{engine, lanes::BATCH_MAX},
     resolved::RuleId,
     rewrite::{self, Bounds, Refusal, anonymise::Anonymiser},
@@ -114,9 +114,9 @@ impl Verdict {
 
 impl Scratch {
     pub(super) fn new(filter: &Filter, bounds: Bounds, anonymiser: Option<Arc<Anonymiser>>) -> Self {
-        let mut tags = Memory::default();
-        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let labels = filter.rules.iter().map(|rule| rule.labels).max().unwrap_or(0);
+        let mut tags = Memory::new(labels);
+        filter.ways.iter().for_each(|way| way.fit(&mut tags));
         let rewrite = rewrite::Scratch::new(filter.plans(), bounds, anonymiser);
         Self {
             engines: filter.engines.iter().map(engine::Engine::scratch).collect(),
@@ -162,20 +162,29 @@ impl Bound {
         let Self { filter, .. } = self;
         scratch.judged.clear();
         scratch.open.clear();
-        for (at, index) in part.enumerate() {
-            let bytes = packets.packet(index);
-            let begun = packets.class(index).and_then(|node| filter.dag.eval_from(node, bytes));
-            let (counted, reached) = match begun {
-                Some(reached) => (&mut entries.from_class, reached),
-                None => (&mut entries.from_zero, filter.dag.eval(bytes)),
-            };
-            *counted += 1;
-            let class = filter.class_of[reached.leaf.index()];
-            let known = &filter.classes[class.0];
-            if !known.scans.is_empty() {
-                scratch.open.push((class, at));
+        let mut at = 0;
+        while at < part.len() {
+            // A group with too few packets walks its last one more often than it need.
+            let lanes: [usize; LANES] = std::array::from_fn(|lane| (at + lane).min(part.len() - 1));
+            let group = lanes.map(|lane| packets.packet(part.start + lane));
+            let mut walks = [filter.walker.begin(); LANES];
+            let count = LANES.min(part.len() - at);
+            for lane in 0..count {
+                let node = packets.class(part.start + at + lane);
+                match node.and_then(|node| filter.walker.begin_at(&filter.dag, node, group[lane])) {
+                    Some(walk) => (walks[lane], entries.from_class) = (walk, entries.from_class + 1),
+                    None => entries.from_zero += 1,
+                }
             }
-            scratch.judged.push(Judged { reached, class, rule: known.otherwise });
+            for reached in &filter.walker.finish(walks, group)[..count] {
+                let class = filter.class_of[reached.leaf.index()];
+                let known = &filter.classes[class.0];
+                if !known.scans.is_empty() {
+                    scratch.open.push((class, scratch.judged.len()));
+                }
+                scratch.judged.push(Judged { reached: *reached, class, rule: known.otherwise });
+            }
+            at += count;
         }
         scratch.open.sort_unstable();
     }

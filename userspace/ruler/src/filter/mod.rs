@@ -56,6 +56,7 @@ pub struct Filter {
     file: String,
     rules: Vec<Rule>,
     dag: Dag,
+    walker: dag::Walker,
     /// By [`dag::NodeId`]: the class of a leaf; that of another node means nothing.
     class_of: Vec<class::ClassId>,
     classes: Vec<Class>,

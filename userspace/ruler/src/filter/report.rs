@@ -80,7 +80,7 @@ impl Filter {
         let ways =
             self.classes.iter().flat_map(|class| &class.ways).filter(|(rule, _)| rule.index() == index);
         let ways = ways.flat_map(|(_, ways)| ways).map(|way| &self.ways[way.0]);
-        let labels = ways.filter_map(super::way::Way::method).max();
+        let labels = ways.filter_map(super::way::Way::method).max_by_key(slowness);
         RuleReport {
             number: index + 1,
             span: rule.span,
@@ -96,9 +96,17 @@ impl Filter {
                 Method::Tdfa { states, registers } => {
                     format!("tdfa: {states} states, {registers} registers")
                 }
-                Method::Simulation => "simulation".to_owned(),
+                Method::Simulation(excess) => format!("simulation: {excess}"),
             }),
         }
+    }
+}
+
+fn slowness(method: &Method) -> (u8, usize) {
+    match method {
+        Method::Fixed => (0, 0),
+        Method::Tdfa { states, .. } => (1, *states),
+        Method::Simulation(_) => (2, 0),
     }
 }
 

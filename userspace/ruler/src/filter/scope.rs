@@ -107,8 +107,7 @@ fn escapes(filter: &Filter) -> Option<Diagnostic> {
     let mut rules = rules.into_iter();
     let first = rules.next()?;
     let span = |rule: RuleId| filter.rules[rule.index()].span;
-    let message =
-        "this rule needs more than headers, and a header program sees no more: the OS stack's packets escape it";
+    let message = "this rule needs more than headers, and a header program sees no more: the OS stack's packets escape it";
     let found = Diagnostic::new(Code::Escapes, span(first), message)
         .help("only packets that steering claims are judged by it");
     let others = rules.take(NAMED_MAX - 1);

@@ -8,7 +8,7 @@ use crate::{
     ir::TooBig,
     resolved::{Filter, RuleId},
     source::Span,
-    tdfa::Method,
+    tdfa::{self, Method},
 };
 
 /// The most rules that are named one by one.
@@ -50,13 +50,18 @@ pub(super) fn degraded(filter: &Filter, rules: &[RuleId], report: &Report) -> Di
     at(filter, rules, Code::Explodes, message).help(HELP)
 }
 
+/// A rule whose labels nothing finds.
+pub(super) fn labels_too_big(rule: RuleId, span: Span, error: &tdfa::TooBig) -> Diagnostic {
+    let message = format!("too many states to find the labels of rule {}: {error}", rule.index() + 1);
+    Diagnostic::new(Code::StateBudget, span, message).help(HELP)
+}
+
 /// A rule whose labels are found by simulation.
 pub(super) fn simulated(rule: Span, way: &Way) -> Option<Diagnostic> {
-    (way.method() == Some(Method::Simulation)).then(|| {
-        let message =
-            "the places of this rule's labels need too many states: found by simulation, which is slow";
-        Diagnostic::new(Code::Explodes, rule, message).help(HELP)
-    })
+    let Some(Method::Simulation(excess)) = way.method() else { return None };
+    let message =
+        format!("the places of this rule's labels would need {excess}: found by simulation, which is slow");
+    Some(Diagnostic::new(Code::Explodes, rule, message).help(HELP))
 }
 
 fn at(filter: &Filter, rules: &[RuleId], code: Code, message: String) -> Diagnostic {

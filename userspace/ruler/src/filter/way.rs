@@ -10,41 +10,29 @@ use crate::{
         Reached,
         paths::{Mark, Path},
     },
-    dfa::TooMany,
     ir::{Node, Tag},
     resolved::LabelId,
-    tdfa::{self, Labels, Method, Place},
+    tdfa::{self, Candidate, Labels, Marks, Method, TooBig},
 };
 
 /// A header path and the rest behind it, or a whole pattern.
 #[derive(Debug)]
 pub(super) struct Way {
-    /// By [`LabelId`]: what the header tells.
-    told: Vec<Told>,
-    /// What must match behind the header, and where that begins.
-    rest: Option<Rest>,
-}
-
-/// What the header tells of one label.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    begin: Option<Mark>,
-    end: Option<Mark>,
-}
-
-#[derive(Debug)]
-struct Rest {
+    /// What the header tells of labels.
+    told: Vec<(Tag, Mark)>,
+    /// Where the rest begins, if it has to be looked at.
     from: Mark,
-    labels: Labels,
-    /// Whether it has labels at all.
-    asked: Asked,
+    /// Finds the labels of the rest, if it has any.
+    labels: Option<Labels>,
+    /// Says whether the rest matches, where another way may have matched instead; [`None`] if it always does.
+    candidate: Option<Candidate>,
 }
 
-/// Whether the rest has to be looked at for labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    ForLabels,
-    OnlyWhetherItMatches,
+/// What finding labels writes.
+#[derive(Debug)]
+pub(super) struct Memory {
+    tags: tdfa::Scratch,
+    marks: Marks,
 }
 
 impl Way {
@@ -55,43 +43,38 @@ impl Way {
         rest: Option<&Node>,
         labels: usize,
         limits: &tdfa::Limits,
-    ) -> Result<Self, TooMany> {
-        let mut told = vec![Told::default(); labels];
-        for (label, mark) in path.iter().flat_map(|path| &path.begins) {
-            told[usize::from(label.0)].begin = Some(*mark);
-        }
-        for (label, mark) in path.iter().flat_map(|path| &path.ends) {
-            told[usize::from(label.0)].end = Some(*mark);
-        }
-        let ids = (0..=u16::MAX).map(LabelId).zip(&told);
-        let tags: BTreeSet<Tag> = ids
-            .flat_map(|(id, told)| {
-                let begin = told.begin.is_none().then_some(Tag::Begin(id));
-                let end = told.end.is_none().then_some(Tag::End(id));
-                begin.into_iter().chain(end)
-            })
-            .collect();
-        let from = path.map_or(Mark::Behind { base: 0, offset: 0 }, Path::end);
-        let asked = if tags.is_empty() { Asked::OnlyWhetherItMatches } else { Asked::ForLabels };
-        let rest = match rest {
-            Some(node) => Some(Rest { from, labels: Labels::new(node, &tags, limits)?, asked }),
-            None => None,
+    ) -> Result<Self, TooBig> {
+        let begins =
+            path.iter().flat_map(|path| &path.begins).map(|(label, mark)| (Tag::Begin(*label), *mark));
+        let ends = path.iter().flat_map(|path| &path.ends).map(|(label, mark)| (Tag::End(*label), *mark));
+        let told: Vec<(Tag, Mark)> = begins.chain(ends).collect();
+        let known: BTreeSet<Tag> = told.iter().map(|(tag, _)| *tag).collect();
+        let labels = match rest {
+            Some(node) if known.len() < 2 * labels => Some(Labels::new(&without(node, &known), limits)?),
+            _ => None,
         };
-        Ok(Self { told, rest })
+        let from = path.map_or(Mark::Behind { base: 0, offset: 0 }, Path::end);
+        Ok(Self { told, from, labels, candidate: None })
+    }
+
+    /// Makes it able to say whether a packet matched this way, by the regex of what must match.
+    pub(super) fn make_candidate(&mut self, rest: &Node, limits: &tdfa::Limits) -> Result<(), TooBig> {
+        if self.candidate.is_none() {
+            let known: BTreeSet<Tag> = self.told.iter().map(|(tag, _)| *tag).collect();
+            self.candidate = Some(Candidate::new(&without(rest, &known), limits)?);
+        }
+        Ok(())
     }
 
     /// By what means labels are found behind the header, if they are.
     pub(super) fn method(&self) -> Option<Method> {
-        self.rest.as_ref().filter(|rest| rest.asked == Asked::ForLabels).map(|rest| rest.labels.method())
+        self.labels.as_ref().map(Labels::method)
     }
 
     /// Makes memory large enough for it.
-    pub(super) fn fit(&self, scratch: &mut Memory) {
-        let labels = self.told.len().max(scratch.places.len());
-        scratch.places.resize(labels, Place::default());
-        if let Some(rest) = &self.rest {
-            rest.labels.fit(&mut scratch.tags);
-        }
+    pub(super) fn fit(&self, memory: &mut Memory) {
+        self.labels.iter().for_each(|labels| labels.fit(&mut memory.tags));
+        self.candidate.iter().for_each(|candidate| candidate.fit(&mut memory.tags));
     }
 
     /// Where the labels are in a packet that matched this way; those that were not on it are empty.
@@ -102,12 +85,12 @@ impl Way {
         reached: &Reached,
         labels: &mut [Range<usize>],
     ) {
-        let places = &mut memory.places[..self.told.len()];
-        places.fill(Place::default());
-        if let Some(rest) = self.rest.as_ref().filter(|rest| rest.asked == Asked::ForLabels) {
-            rest.labels.find(&mut memory.tags, rest.of(packet, reached), places);
+        memory.marks.clear();
+        if let Some(rest) = &self.labels {
+            let from = position(self.from, reached, packet.len());
+            rest.find(&mut memory.tags, packet, from, &mut memory.marks);
         }
-        self.tell(places, packet, reached, labels);
+        self.tell(memory, packet, reached, labels);
     }
 
     /// The same, if the packet did match this way. Says whether it did.
@@ -118,40 +101,45 @@ impl Way {
         reached: &Reached,
         labels: &mut [Range<usize>],
     ) -> bool {
-        let places = &mut memory.places[..self.told.len()];
-        places.fill(Place::default());
-        if let Some(rest) = &self.rest
-            && !rest.labels.try_find(&mut memory.tags, rest.of(packet, reached), places)
-        {
-            return false;
+        memory.marks.clear();
+        if let Some(candidate) = &self.candidate {
+            let from = position(self.from, reached, packet.len());
+            if !candidate.try_find(&mut memory.tags, packet, from, &mut memory.marks) {
+                return false;
+            }
         }
-        self.tell(places, packet, reached, labels);
+        self.tell(memory, packet, reached, labels);
         true
     }
 
     /// Puts together what the header tells and what was found behind it.
-    fn tell(&self, places: &[Place], packet: &[u8], reached: &Reached, labels: &mut [Range<usize>]) {
-        let from = self.rest.as_ref().map_or(0, |rest| position(rest.from, reached, packet.len()));
-        let place = |told: Option<Mark>, found: Option<usize>| match told {
-            Some(mark) => Some(position(mark, reached, packet.len())),
-            None => found.map(|found| from + found),
-        };
-        for ((told, found), label) in self.told.iter().zip(places).zip(labels) {
-            let bound = place(told.begin, found.begin).zip(place(told.end, found.end));
-            *label = bound.map_or(0..0, |(begin, end)| begin..end);
+    fn tell(&self, memory: &mut Memory, packet: &[u8], reached: &Reached, labels: &mut [Range<usize>]) {
+        for (tag, mark) in &self.told {
+            memory.marks.set(*tag, Some(position(*mark, reached, packet.len())));
+        }
+        for (label, id) in labels.iter_mut().zip((0..=u16::MAX).map(LabelId)) {
+            *label = memory.marks.range(id).unwrap_or(0..0);
         }
     }
 }
 
-impl Rest {
-    fn of<'p>(&self, packet: &'p [u8], reached: &Reached) -> &'p [u8] {
-        packet.get(position(self.from, reached, packet.len())..).unwrap_or_default()
+impl Memory {
+    /// For rules with at most so many labels.
+    pub(super) fn new(labels: usize) -> Self {
+        Self { tags: tdfa::Scratch::default(), marks: Marks::new(labels) }
     }
 }
 
-/// What finding labels writes.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    tags: tdfa::Scratch,
-    places: Vec<Place>,
+/// The same regex without these tags.
+fn without(node: &Node, known: &BTreeSet<Tag>) -> Node {
+    match node {
+        Node::Byte(set) => Node::Byte(*set),
+        Node::Tag(tag) if known.contains(tag) => Node::empty(),
+        Node::Tag(tag) => Node::Tag(*tag),
+        Node::Seq(parts) => Node::seq(parts.iter().map(|part| without(part, known))),
+        Node::Alt(arms) => Node::Alt(arms.iter().map(|arm| without(arm, known)).collect()),
+        Node::Repeat { body, least, most } => {
+            Node::Repeat { body: Box::new(without(body, known)), least: *least, most: *most }
+        }
+    }
 }

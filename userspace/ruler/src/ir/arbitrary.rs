@@ -44,6 +44,34 @@ pub(crate) fn node() -> impl Strategy<Value = Node> {
     })
 }
 
+/// Regexes over two bytes with many labels, of which few stand still.
+pub(crate) fn labels() -> impl Strategy<Value = Node> {
+    let byte = |byte: u8| Node::Byte(ByteSet::of([byte]));
+    let some = |set: ByteSet, least: u32| Node::Repeat { body: Box::new(Node::Byte(set)), least, most: None };
+    let leaf = prop_oneof![
+        3 => Just(byte(b'a')),
+        2 => Just(byte(b'b')),
+        1 => Just(Node::Byte(ByteSet::ALL)),
+        2 => Just(some(ByteSet::of(*b"ab"), 0)),
+        1 => Just(some(ByteSet::of([b'a']), 1)),
+    ];
+    let inner = leaf.prop_recursive(5, 40, 4, |inner| {
+        let several = |least| proptest::collection::vec(inner.clone(), least..5_usize);
+        prop_oneof![
+            4 => several(2).prop_map(Node::seq),
+            2 => several(2).prop_map(Node::alt),
+            4 => inner.clone().prop_map(labelled),
+            1 => inner.clone().prop_map(|body| repeat(body, 0, Some(1))),
+            1 => (inner.clone(), 0_u32..2, proptest::option::of(1_u32..3)).prop_map(|(body, least, more)| repeat(body, least, more)),
+        ]
+    });
+    inner.prop_map(move |inner| {
+        let mut node = Node::seq([some(ByteSet::of(*b"ab"), 0), inner, some(ByteSet::ALL, 0)]);
+        number_labels(&mut node, &mut 0);
+        node
+    })
+}
+
 /// Bodies match at least one byte, and hold a label only where they stand at most once.
 fn repeat(body: Node, least: u32, more: Option<u32>) -> Node {
     let mut body = match body.length() {
@@ -70,7 +98,7 @@ fn drop_tags(node: &mut Node) {
     }
 }
 
-/// Labels nest, as each begin is in one sequence with its end.
+/// Labels nest, as each begin is in one sequence with its end. In different arms the same ones are bound.
 fn number_labels(node: &mut Node, next: &mut u16) {
     let mut open = Vec::new();
     match node {
@@ -88,7 +116,14 @@ fn number_labels(node: &mut Node, next: &mut u16) {
                 }
             }
         }
-        Node::Alt(arms) => arms.iter_mut().for_each(|arm| number_labels(arm, next)),
+        Node::Alt(arms) => {
+            let first = *next;
+            for arm in arms {
+                let mut own = first;
+                number_labels(arm, &mut own);
+                *next = own.max(*next);
+            }
+        }
         Node::Repeat { body, .. } => number_labels(body, next),
     }
 }

@@ -86,16 +86,20 @@ impl Lowering {
                     nodes.push(Node::Tag(*tag));
                     rest = behind;
                 }
-                Step::Part(part) => match counter_used_behind(part, behind, values) {
-                    None => {
-                        nodes.push(self.pattern(part, values)?);
-                        rest = behind;
+                Step::Part(part) => {
+                    // What a counter of this part held before, in an earlier copy of a repetition, is over.
+                    let values = without_counters_of(part, values);
+                    match counter_used_behind(part, behind, &values) {
+                        None => {
+                            nodes.push(self.pattern(part, &values)?);
+                            rest = behind;
+                        }
+                        Some((counter, used)) => {
+                            nodes.push(self.choice(counter, part, &behind[..=used], &values)?);
+                            rest = &behind[used + 1..];
+                        }
                     }
-                    Some((counter, used)) => {
-                        nodes.push(self.choice(counter, part, &behind[..=used], values)?);
-                        rest = &behind[used + 1..];
-                    }
-                },
+                }
             }
         }
         Ok(Node::seq(nodes))
@@ -113,12 +117,14 @@ impl Lowering {
         match part {
             Pattern::Run(fields) => {
                 let field = fields.iter().find(|field| field.counts == Some(counter));
-                let steps: Vec<Step<'_>> =
-                    [Step::Part(part)].into_iter().chain(behind.iter().copied()).collect();
                 for value in field.into_iter().flat_map(allowed_values) {
                     let mut values = values.clone();
                     values.insert(counter, value);
-                    arms.push(self.steps(&steps, &values)?);
+                    arms.push(match counter_used_behind(part, behind, &values) {
+                        // The same bytes hold another counter.
+                        Some((other, _)) => self.choice(other, part, behind, &values)?,
+                        None => Node::seq([self.run(fields, &values)?, self.steps(behind, &values)?]),
+                    });
                 }
             }
             Pattern::Alt(patterns) => {
@@ -160,14 +166,32 @@ impl Node {
 
 /// A counter whose field is in `part` and not known, and the last step behind that needs any such counter.
 fn counter_used_behind(part: &Pattern, behind: &[Step<'_>], values: &Values) -> Option<(Counter, usize)> {
-    let mut counters = Vec::new();
-    collect_counters(part, &mut counters);
+    let mut counters = counters_of(part);
     let used = |counter: &Counter| {
-        behind.iter().rposition(|step| matches!(step, Step::Part(part) if uses(part, *counter)))
+        let is_bound =
+            |step: &Step<'_>| matches!(step, Step::Part(part) if counters_of(part).contains(counter));
+        // Behind a field that counts anew, as copies of a repetition do, it is that field that is meant.
+        let reach = behind.iter().position(is_bound).unwrap_or(behind.len());
+        behind[..reach].iter().rposition(|step| matches!(step, Step::Part(part) if uses(part, *counter)))
     };
     counters.retain(|counter| !values.contains_key(counter) && used(counter).is_some());
     let last = counters.iter().filter_map(used).max()?;
     counters.first().map(|counter| (*counter, last))
+}
+
+fn counters_of(pattern: &Pattern) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    collect_counters(pattern, &mut counters);
+    counters
+}
+
+fn without_counters_of(part: &Pattern, values: &Values) -> Values {
+    let counters = counters_of(part);
+    values
+        .iter()
+        .map(|(counter, value)| (*counter, *value))
+        .filter(|(it, _)| !counters.contains(it))
+        .collect()
 }
 
 fn collect_counters(pattern: &Pattern, counters: &mut Vec<Counter>) {

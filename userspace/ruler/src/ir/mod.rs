@@ -10,11 +10,13 @@ mod length;
 mod lower;
 #[cfg(test)]
 pub(crate) mod naive;
+mod required;
 mod run;
 
 pub use byteset::ByteSet;
 pub use length::Length;
 pub use lower::{NODES_MAX, TooBig, lower};
+pub use required::{PIECE_MIN, required};
 
 /// A pattern over bytes, with preferences: earlier arms and fewer repetitions first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +102,21 @@ impl Node {
         match left.len() {
             1 => left.swap_remove(0),
             _ => Self::Alt(left),
+        }
+    }
+
+    /// Whether it matches every input, as far as can be told without an automaton.
+    #[must_use]
+    pub fn matches_all(&self) -> bool {
+        match self {
+            Self::Byte(_) | Self::Tag(_) => false,
+            Self::Repeat { body, least: 0, most: None } => **body == Self::Byte(ByteSet::ALL),
+            Self::Repeat { .. } => false,
+            Self::Alt(arms) => arms.iter().any(Self::matches_all),
+            Self::Seq(parts) => {
+                let nothing = |part: &Self| part.length().is_some_and(|length| length.least == 0);
+                parts.iter().all(nothing) && parts.iter().any(Self::matches_all)
+            }
         }
     }
 }

@@ -236,15 +236,13 @@ pub(crate) fn packet(dice: &mut Dice, filter: &Filter) -> Vec<u8> {
 fn walk(pattern: &Pattern, dice: &mut Dice, packet: &mut Vec<u8>, counters: &mut Vec<(Counter, u64)>) {
     match pattern {
         Pattern::Run(fields) => {
-            let (mut number, mut bits) = (0_u128, 0_u32);
+            let mut bits = Vec::new();
             for field in fields {
                 let value = value(field, dice);
                 counters.extend(field.counts.map(|counter| (counter, value)));
-                number = number << field.bits | u128::from(value);
-                bits += u32::from(field.bits);
+                bits.extend((0..field.bits).rev().map(|bit| u8::from(value >> bit & 1 == 1)));
             }
-            let bytes = usize::try_from(bits / 8).unwrap();
-            packet.extend(&number.to_be_bytes()[16 - bytes..]);
+            packet.extend(bits.chunks(8).map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | bit)));
         }
         Pattern::Any => packet.extend((0..dice.below(8)).map(|_| dice.byte()).collect::<Vec<_>>()),
         Pattern::Seq(items) => items.iter().for_each(|item| walk(item, dice, packet, counters)),

@@ -13,7 +13,7 @@ use ruler::{
     },
 };
 
-use crate::traffic::Transport;
+use super::traffic::Transport;
 
 /// How a transport's checksum is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use crate::{naive, rule};
+use super::{naive, rule};
 
 /// What a packet is like.
 #[derive(Clone, Debug)]

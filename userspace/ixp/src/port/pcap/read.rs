@@ -61,6 +61,17 @@ pub enum PcapError {
     },
 }
 
+/// Which kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Classic pcap with microseconds.
+    Micro,
+    /// Classic pcap with nanoseconds.
+    Nano,
+    /// pcapng.
+    Ng,
+}
+
 /// One captured packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -68,15 +79,20 @@ pub struct Record<'a> {
     pub at_ns: u64,
     /// Its bytes, as many as were captured.
     pub bytes: &'a [u8],
+    /// How long it was, as the file says.
+    pub original_len: u32,
+    /// Which interface of a pcapng file's section it is of; 0 in other files.
+    pub interface: u32,
 }
 
 /// A capture being read.
 pub struct Capture {
     blocks: Box<dyn PcapReaderIterator + Send>,
     interfaces: Vec<Interface>,
-    /// Nanoseconds per unit of a pcap file's fractions.
-    fraction_ns: u64,
+    format: Option<Format>,
     records: u64,
+    /// Where the next block begins.
+    offset: u64,
     /// The last record's bytes.
     packet: Vec<u8>,
 }
@@ -111,7 +127,7 @@ impl Resolution {
 /// What one block is to the caller.
 enum Step {
     /// A packet, whose bytes were copied.
-    Record { at_ns: u64 },
+    Record { at_ns: u64, original_len: u32, interface: u32 },
     /// Something else.
     Other,
     /// There are no more.
@@ -157,7 +173,19 @@ impl Capture {
             _ => PcapError::NotACapture,
         })?;
         let (interfaces, packet) = (Vec::new(), Vec::new());
-        Ok(Self { blocks, interfaces, fraction_ns: 1000, records: 0, packet })
+        Ok(Self { blocks, interfaces, format: None, records: 0, offset: 0, packet })
+    }
+
+    /// Which kind of file it is; known once [`Capture::next`] was asked.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// How many bytes of the file were read in whole blocks: after an error, where the block begins that it is about.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The next packet; `None` after the last.
@@ -171,9 +199,9 @@ impl Capture {
     pub fn next(&mut self) -> Result<Option<Record<'_>>, PcapError> {
         loop {
             match self.step()? {
-                Step::Record { at_ns } => {
+                Step::Record { at_ns, original_len, interface } => {
                     self.records += 1;
-                    return Ok(Some(Record { at_ns, bytes: &self.packet }));
+                    return Ok(Some(Record { at_ns, bytes: &self.packet, original_len, interface }));
                 }
                 Step::Other => {}
                 Step::End => return Ok(None),
@@ -182,12 +210,13 @@ impl Capture {
     }
 
     fn step(&mut self) -> Result<Step, PcapError> {
-        let Self { blocks, interfaces, fraction_ns, packet, records, .. } = self;
+        let Self { blocks, interfaces, format, packet, records, offset } = self;
         let records = *records;
         let trouble = match blocks.next() {
-            Ok((offset, block)) => {
-                let step = judge(&block, interfaces, fraction_ns, packet, records)?;
-                blocks.consume(offset);
+            Ok((len, block)) => {
+                let step = judge(&block, interfaces, format, packet, records)?;
+                blocks.consume(len);
+                *offset += len as u64;
                 return Ok(step);
             }
             Err(error) => Trouble::from(&error),
@@ -224,7 +253,7 @@ impl From<&pcap_parser::PcapError<&[u8]>> for Trouble {
 fn judge(
     block: &PcapBlockOwned<'_>,
     interfaces: &mut Vec<Interface>,
-    fraction_ns: &mut u64,
+    format: &mut Option<Format>,
     packet: &mut Vec<u8>,
     records: u64,
 ) -> Result<Step, PcapError> {
@@ -237,15 +266,17 @@ fn judge(
     match block {
         PcapBlockOwned::LegacyHeader(header) => {
             ethernet(header.network)?;
-            *fraction_ns = if header.is_nanosecond_precision() { 1 } else { 1000 };
+            *format = Some(if header.is_nanosecond_precision() { Format::Nano } else { Format::Micro });
             Ok(Step::Other)
         }
         PcapBlockOwned::Legacy(record) => {
             keep(record.data.get(..record.caplen as usize))?;
-            let fraction = u64::from(record.ts_usec).saturating_mul(*fraction_ns);
-            Ok(Step::Record { at_ns: u64::from(record.ts_sec) * 1_000_000_000 + fraction })
+            let fraction_ns = if *format == Some(Format::Nano) { 1 } else { 1000 };
+            let at_ns = u64::from(record.ts_sec) * 1_000_000_000 + u64::from(record.ts_usec) * fraction_ns;
+            Ok(Step::Record { at_ns, original_len: record.origlen, interface: 0 })
         }
         PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+            *format = Some(Format::Ng);
             interfaces.clear();
             Ok(Step::Other)
         }
@@ -266,7 +297,8 @@ fn judge(
             ethernet(interface.link)?;
             keep(record.data.get(..record.caplen as usize))?;
             let units = u64::from(record.ts_high) << 32 | u64::from(record.ts_low);
-            Ok(Step::Record { at_ns: interface.resolution.to_ns(units, interface.offset_s) })
+            let at_ns = interface.resolution.to_ns(units, interface.offset_s);
+            Ok(Step::Record { at_ns, original_len: record.origlen, interface: record.if_id })
         }
         PcapBlockOwned::NG(Block::SimplePacket(record)) => {
             let interface = interfaces.first().ok_or(malformed)?;
@@ -274,7 +306,7 @@ fn judge(
             let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
             keep(record.data.get(..record.origlen.min(snaplen) as usize))?;
             // Such a block has no time.
-            Ok(Step::Record { at_ns: 0 })
+            Ok(Step::Record { at_ns: 0, original_len: record.origlen, interface: 0 })
         }
         PcapBlockOwned::NG(_) => Ok(Step::Other),
     }

@@ -42,7 +42,7 @@ impl File {
 fn read_all(file: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, PcapError> {
     let mut capture = Capture::open(Cursor::new(file.to_vec()))?;
     let mut records = Vec::new();
-    while let Some(Record { at_ns, bytes }) = capture.next()? {
+    while let Some(Record { at_ns, bytes, .. }) = capture.next()? {
         records.push((at_ns, bytes.to_vec()));
     }
     Ok(records)
@@ -110,6 +110,38 @@ fn pcapng_is_read_in_both_byte_orders() {
     let expected = vec![((1 << 32) + 5, b"abc".to_vec()), (0, b"de".to_vec())];
     assert_eq!(read_all(&pcapng(u32::to_le_bytes, u16::to_le_bytes)), Ok(expected.clone()));
     assert_eq!(read_all(&pcapng(u32::to_be_bytes, u16::to_be_bytes)), Ok(expected));
+}
+
+#[test]
+fn the_format_is_known_after_the_first_packet_and_the_offset_is_that_of_whole_blocks() {
+    let nano = written(&[(0, vec![1; 60]), (1, vec![2; 60])]);
+    let mut micro = nano.clone();
+    micro[..4].copy_from_slice(&0xa1b2_c3d4_u32.to_ne_bytes());
+    let ng = pcapng(u32::to_le_bytes, u16::to_le_bytes);
+    for (file, format) in [(nano, Format::Nano), (micro, Format::Micro), (ng, Format::Ng)] {
+        let len = file.len() as u64;
+        let mut capture = Capture::open(Cursor::new(file)).expect("a capture");
+        assert_eq!((capture.format(), capture.offset()), (None, 0));
+        let first = capture.next().expect("whole").expect("a packet");
+        assert_eq!((first.original_len as usize, first.interface), (first.bytes.len(), 0));
+        assert_eq!(capture.format(), Some(format));
+        while capture.next().expect("whole").is_some() {}
+        assert_eq!(capture.offset(), len);
+    }
+    let mut cut = written(&[(0, vec![1; 60]), (1, vec![2; 60])]);
+    cut.pop();
+    let mut capture = Capture::open(Cursor::new(cut)).expect("a capture");
+    while capture.next().is_ok() {}
+    assert_eq!(capture.offset(), 24 + 16 + 60);
+}
+
+#[test]
+fn a_packet_that_was_cut_says_how_long_it_was() {
+    let mut file = written(&[(0, vec![1; 60])]);
+    file[24 + 12..][..4].copy_from_slice(&1514_u32.to_ne_bytes());
+    let mut capture = Capture::open(Cursor::new(file)).expect("a capture");
+    let record = capture.next().expect("whole").expect("a packet");
+    assert_eq!((record.bytes.len(), record.original_len), (60, 1514));
 }
 
 #[test]

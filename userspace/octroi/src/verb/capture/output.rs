@@ -11,24 +11,26 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::pcapng;
-
 /// Bytes after which the buffer is written.
 const FULL: usize = 1 << 18;
 
 /// A capture's file.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::verb) struct Output {
     file: File,
     /// How many bytes of whole blocks the file has, if it is one that can be cut.
     written: Option<u64>,
     buffer: Vec<u8>,
+    whole: Whole,
     name: String,
 }
 
+/// How many of the first bytes of whole blocks are whole blocks.
+pub(in crate::verb) type Whole = fn(&[u8], usize) -> usize;
+
 /// Why nothing more can be written.
 #[derive(Debug)]
-pub(super) enum Unwritten {
+pub(in crate::verb) enum Unwritten {
     /// Whoever read it has seen enough.
     ReaderGone,
     /// The file is full, or gone.
@@ -36,16 +38,16 @@ pub(super) enum Unwritten {
 }
 
 impl Output {
-    /// Makes the file.
+    /// Makes the file; `whole` finds the ends of its blocks.
     ///
     /// # Errors
     /// It cannot be made, or is a terminal.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(in crate::verb) fn open(path: &Path, whole: Whole) -> Result<Self> {
         let name = path.display().to_string();
         let file = if name == "-" {
             ensure!(
                 !io::stdout().is_terminal(),
-                "-w -: a capture is not for a terminal; pipe it into a program"
+                "-: a capture is not for a terminal; pipe it into a program"
             );
             // Not through the standard library's buffer, which looks for lines.
             File::from(io::stdout().as_fd().try_clone_to_owned().context("standard output")?)
@@ -53,26 +55,26 @@ impl Output {
             File::create(path).with_context(|| name.clone())?
         };
         let regular = name != "-" && file.metadata().is_ok_and(|meta| meta.is_file());
-        Ok(Self { file, written: regular.then_some(0), buffer: Vec::with_capacity(2 * FULL), name })
+        Ok(Self { file, written: regular.then_some(0), buffer: Vec::with_capacity(2 * FULL), whole, name })
     }
 
     /// What it is called.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::verb) fn name(&self) -> &str {
         &self.name
     }
 
     /// Where the next block goes; write nothing else there.
-    pub(super) fn block(&mut self) -> &mut Vec<u8> {
+    pub(in crate::verb) fn block(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Writes what there is, if it is much.
-    pub(super) fn spill(&mut self) -> Result<(), Unwritten> {
+    pub(in crate::verb) fn spill(&mut self) -> Result<(), Unwritten> {
         if self.buffer.len() < FULL { Ok(()) } else { self.flush() }
     }
 
     /// Writes what there is.
-    pub(super) fn flush(&mut self) -> Result<(), Unwritten> {
+    pub(in crate::verb) fn flush(&mut self) -> Result<(), Unwritten> {
         let mut done = 0;
         while let Some(rest) = self.buffer.get(done..).filter(|rest| !rest.is_empty()) {
             match self.file.write(rest) {
@@ -92,7 +94,7 @@ impl Output {
     /// Leaves a file with whole blocks alone.
     fn cut(&mut self, done: usize, error: io::Error) -> Unwritten {
         if let Some(written) = &mut self.written {
-            *written += pcapng::whole(&self.buffer, done) as u64;
+            *written += (self.whole)(&self.buffer, done) as u64;
             if let Err(error) = self.file.set_len(*written) {
                 eprintln!("octroi: {}: its end is not a whole block: {error}", self.name);
             }

@@ -33,24 +33,26 @@ mod option {
 
 /// Which way a packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(in crate::verb) enum Direction {
+    /// Nobody knows.
+    Unknown = 0,
     Inbound = 1,
     Outbound = 2,
 }
 
 /// A packet to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet<'a> {
-    pub(super) interface: u32,
+pub(in crate::verb) struct Packet<'a> {
+    pub(in crate::verb) interface: u32,
     /// Nanoseconds since 1970.
-    pub(super) time_ns: u64,
-    pub(super) bytes: &'a [u8],
+    pub(in crate::verb) time_ns: u64,
+    pub(in crate::verb) bytes: &'a [u8],
     /// How long it was.
-    pub(super) len: u32,
-    pub(super) direction: Direction,
-    pub(super) queue: Option<u32>,
+    pub(in crate::verb) len: u32,
+    pub(in crate::verb) direction: Direction,
+    pub(in crate::verb) queue: Option<u32>,
     /// Nothing, if empty.
-    pub(super) comment: &'a str,
+    pub(in crate::verb) comment: &'a str,
 }
 
 /// What is said of an interface at the end.
@@ -134,7 +136,7 @@ impl<'b> Block<'b> {
 }
 
 /// Begins the file.
-pub(super) fn section(buffer: &mut Vec<u8>, application: &str) {
+pub(in crate::verb) fn section(buffer: &mut Vec<u8>, application: &str) {
     Block::begin(buffer, SECTION)
         .word(0x1a2b_3c4d)
         .half(1)
@@ -148,7 +150,7 @@ pub(super) fn section(buffer: &mut Vec<u8>, application: &str) {
 }
 
 /// Describes the next interface; they are numbered in their order.
-pub(super) fn interface(buffer: &mut Vec<u8>, name: &str, description: &str, snaplen: u32) {
+pub(in crate::verb) fn interface(buffer: &mut Vec<u8>, name: &str, description: &str, snaplen: u32) {
     Block::begin(buffer, INTERFACE)
         .half(ETHERNET)
         .half(0)
@@ -160,7 +162,7 @@ pub(super) fn interface(buffer: &mut Vec<u8>, name: &str, description: &str, sna
 }
 
 /// A packet.
-pub(super) fn packet(buffer: &mut Vec<u8>, packet: &Packet<'_>) {
+pub(in crate::verb) fn packet(buffer: &mut Vec<u8>, packet: &Packet<'_>) {
     let block = Block::begin(buffer, PACKET)
         .word(packet.interface)
         .time(packet.time_ns)
@@ -191,7 +193,7 @@ pub(super) fn statistics(buffer: &mut Vec<u8>, interface: u32, statistics: &Stat
 }
 
 /// How many of the first `bytes` bytes are whole blocks.
-pub(super) fn whole(buffer: &[u8], bytes: usize) -> usize {
+pub(in crate::verb) fn whole(buffer: &[u8], bytes: usize) -> usize {
     let mut at = 0;
     loop {
         let len = buffer.get(at + 4..at + 8).and_then(<[u8]>::first_chunk);

@@ -19,6 +19,14 @@ fn gap(bytes: u32) -> Node {
 }
 
 #[track_caller]
+fn only_table(engine: &Engine) -> &Tables {
+    match engine.kind() {
+        Kind::Table(table) => table,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
 fn check(nodes: &[Node], rung: Rung) -> Report {
     let (engine, report) = build(&numbered(nodes), &Limits::default()).unwrap();
     assert_eq!(report.rung, rung, "{report:?}");
@@ -37,13 +45,14 @@ fn rt9_few_states_make_a_small_table() {
     insta::assert_debug_snapshot!(report, @r"
     Report {
         rung: Small,
+        pieces: 4,
         tables: [
             Size {
                 rules: 4,
                 states: 54,
                 classes: 4,
                 cells: 216,
-                bytes: 131072,
+                bytes: 27648,
             },
         ],
         given_up: None,
@@ -53,7 +62,67 @@ fn rt9_few_states_make_a_small_table() {
 
 #[test]
 fn rt9_many_states_make_a_large_table() {
-    assert!(check(&signatures(60, 26), Rung::Large).tables[0].cells > SMALL_CELLS);
+    let long = Node::seq([Node::bytes(ByteSet::ALL, 40_000), Node::Byte(ByteSet::of([0]))]);
+    assert!(check(&[long], Rung::Large).tables[0].cells > SMALL_CELLS);
+}
+
+#[test]
+fn rt9_few_states_with_many_classes_make_a_table_with_a_column_a_byte() {
+    let text =
+        |first: u8| Node::Seq((first..=first + 15).map(|byte| Node::Byte(ByteSet::of([byte]))).collect());
+    let nodes = (0..16).map(|text_index| text(16 * text_index));
+    let nodes = [Node::Seq(vec![Node::any(), Node::Alt(nodes.collect()), Node::any()])];
+    let (engine, report) = build(&numbered(&nodes), &Limits::default()).unwrap();
+    assert!(matches!(only_table(&engine), Tables::Wide(_)));
+    let limits = Limits { wide_states: 0, ..Limits::default() };
+    let (engine, other) = build(&numbered(&nodes), &limits).unwrap();
+    assert!(matches!(only_table(&engine), Tables::Small(_)));
+    assert_eq!((report.rung, other.rung), (Rung::Small, Rung::Small));
+}
+
+#[test]
+fn rt9_many_signatures_are_screened() {
+    let mut random = Random::new(17);
+    let mut text = || {
+        Node::Seq(
+            (0..4)
+                .map(|_| Node::Byte(ByteSet::of([b'a' + u8::try_from(random.below(4)).unwrap()])))
+                .collect(),
+        )
+    };
+    let mut nodes: Vec<Node> = (0..24)
+        .map(|index| match index % 8 {
+            6 => Node::Seq(vec![Node::any(), text()]),
+            7 => Node::Seq(vec![text(), Node::any()]),
+            _ => Node::Seq(vec![Node::any(), text(), Node::any()]),
+        })
+        .collect();
+    nodes.push(Node::any());
+    // What comes after the rule for all others is never asked for.
+    nodes.push(text());
+    let limits =
+        Limits { direct: dfa::Limits { states: 100, ..Limits::default().direct }, ..Limits::default() };
+    let (engine, report) = build(&numbered(&nodes), &limits).unwrap();
+    assert_eq!(report.rung, Rung::Screen, "{report:?}");
+    assert!(report.tables.iter().all(|table| table.rules == 24 && table.states < 120), "{report:?}");
+    assert_eq!(report.given_up.unwrap().states, 100);
+    let packets: Vec<Vec<u8>> = (0..400)
+        .map(|_| (0..random.below(40)).map(|_| b'a' + u8::try_from(random.below(4)).unwrap()).collect())
+        .collect();
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let verdicts = judge(&engine, &packets);
+    assert_eq!(verdicts, expected(&nodes, &packets));
+    let distinct: std::collections::BTreeSet<_> = verdicts.into_iter().collect();
+    assert!(distinct.len() > 12, "{distinct:?}");
+}
+
+#[test]
+fn rt9_a_thousand_signatures_are_no_explosion() {
+    let mut nodes = signatures(1_000, 26);
+    nodes.push(Node::any());
+    let (_, report) = build(&numbered(&nodes), &Limits::default()).unwrap();
+    assert_eq!(report.rung, Rung::Screen);
+    assert!(report.tables[1].states < 6_000, "{report:?}");
 }
 
 #[test]
@@ -89,7 +158,7 @@ fn rt9_simulation_alone_must_be_allowed() {
 fn rt9_groups_keep_the_order_of_rules() {
     let nodes = signatures(9, 2);
     let limits = Limits { large_cells: 510, ..only(Rung::Groups) };
-    let limits = Limits { small_cells: 300, ..limits };
+    let limits = Limits { wide_states: 0, small_cells: 300, ..limits };
     let (engine, report) = build(&numbered(&nodes), &limits).unwrap();
     assert_eq!(report.rung, Rung::Groups, "{report:?}");
     let mut random = Random::new(11);

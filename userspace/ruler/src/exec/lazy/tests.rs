@@ -31,6 +31,28 @@ fn rt9_a_thrashed_arena_is_cleared_a_bounded_number_of_times_and_judges_rightly(
 }
 
 #[test]
+fn rt9_time_is_linear_however_the_arena_is_thrashed() {
+    let nodes = [exploding(12), exploding(9)];
+    let lazy = Lazy::new(Nfa::of_rules(&numbered(&nodes), 1_000).unwrap(), 8_192).unwrap();
+    let reached = |length: usize| {
+        let mut arena = lazy.arena();
+        let packets = hostile(BATCH_MAX, length);
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        lazy.judge(&mut arena, &packets, &mut vec![None; packets.len()]);
+        assert!(arena.clears() > u64::from(CLEARS_MAX), "it is not thrashed");
+        arena.reached()
+    };
+    for length in [500_u64, 1_000, 2_000, 4_000] {
+        let (states, bytes) = (lazy.nfa.len() as u64, BATCH_MAX as u64 * (length + 1));
+        let reached = reached(usize::try_from(length).unwrap());
+        assert!(reached < 2 * bytes * states, "{reached} for {bytes} bytes and {states} states");
+    }
+    // Twice as long is twice the work, but for what is made before the batch is simulated.
+    let (short, long) = (reached(4_000), reached(8_000));
+    assert!(long < 2 * short + short / 10, "{short}, then {long}");
+}
+
+#[test]
 fn rt9_an_arena_that_suffices_is_never_cleared() {
     let nodes = [exploding(6)];
     let lazy = Lazy::new(Nfa::of_rules(&numbered(&nodes), 1_000).unwrap(), 1 << 16).unwrap();

@@ -124,6 +124,32 @@ fn a_field_bound_in_every_arm_counts_behind_the_choice() {
 }
 
 #[test]
+fn copies_of_a_repetition_count_each_for_themselves() {
+    let copy = || {
+        Pattern::Seq(vec![
+            Pattern::Run(vec![Field { counts: Some(Counter(0)), ..number(8, 0, 3) }]),
+            counted(0, 2, 0),
+        ])
+    };
+    let again = Pattern::Repeat { body: Box::new(copy()), least: 0, most: Some(1) };
+    let two = Pattern::Seq(vec![copy(), copy()]);
+    let one_or_two = Pattern::Seq(vec![copy(), again]);
+    for (input, both, either) in [
+        (&[1, 0, 0, 2, 0, 0, 0, 0][..], true, true),
+        (&[1, 0, 0], false, true),
+        (&[1, 0, 0, 2, 0, 0], false, false),
+    ] {
+        check(&two, input, both);
+        check(&one_or_two, input, either);
+    }
+    // Two counters in one byte, of which the first counts anew before the second is used.
+    let halves = Pattern::Run(vec![counter(4, 0), counter(4, 1)]);
+    let mixed = Pattern::Seq(vec![halves, counted(0, 1, 0), copy(), counted(1, 1, 0)]);
+    check(&mixed, &[0x12, 9, 1, 8, 8, 7, 7], true);
+    check(&mixed, &[0x12, 9, 1, 8, 8, 7], false);
+}
+
+#[test]
 fn lengths_that_multiply_beyond_the_limit_are_refused() {
     let fields: Vec<Field> = (0..3).map(|id| counter(8, id)).collect();
     let lengths = (0..3).map(|id| counted(id, 1, 0));

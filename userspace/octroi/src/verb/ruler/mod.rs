@@ -1,0 +1,38 @@
+//! `octroi ruler`: programs of Ruler checked, shown, measured, run over captures, and attached, one file a verb.
+//!
+//! What speaks to a daemon is in `attach` and `list`; nothing else here needs one, or a privilege. What a program means is the business of crate `ruler`; here files are
+//! read, and answers printed.
+mod attach;
+mod check;
+mod key;
+mod list;
+mod program;
+mod run;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::Outcome;
+use crate::cli::Global;
+
+/// Check, compile, run and look into programs of Ruler, the language that matches and rewrites packets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ruler {
+    Check(check::Check),
+    Run(run::Run),
+    List(list::List),
+}
+
+impl Ruler {
+    /// Does it.
+    ///
+    /// # Errors
+    /// A file cannot be read or written. What is wrong with a program is printed, and is no error here.
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::Run(run) => run.run(global),
+            Self::List(list) => list.run(global),
+        }
+    }
+}

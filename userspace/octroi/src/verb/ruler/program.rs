@@ -1,0 +1,134 @@
+//! Programs on disk: the file that was named with all that it includes, compiled as the arguments say.
+//!
+//! It reads regular files only as far as a source may be long, and prints what is wrong with them to standard error.
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use ruler::{
+    bundle::Bundle,
+    diagnostic::{self, Diagnostic},
+    exec::ladder::{self, Slow},
+    filter::{Filter, Limits},
+    source::Span,
+    syntax::parser::SOURCE_BYTES_MAX,
+};
+
+/// How a program is read and compiled.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Look for included files in this directory too, after that of the including file. May be repeated.
+    #[arg(short = 'I', value_name = "DIR")]
+    pub(crate) include: Vec<PathBuf>,
+    /// Only this filter.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
+    /// Allow rules that only simulation can judge, which is slow.
+    #[arg(long)]
+    pub(crate) allow_slow: bool,
+}
+
+/// A program that was read and compiled.
+pub(crate) struct Compiled {
+    /// Its sources.
+    pub(crate) bundle: Bundle,
+    /// Those of its filters that were asked for; none if the program is wrong.
+    pub(crate) filters: Vec<Filter>,
+    /// What is to be said of it.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Options {
+    /// Reads a program.
+    ///
+    /// # Errors
+    /// A file cannot be read. An included one that is not there is a diagnostic instead.
+    pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
+        let name = name(file)?;
+        let mut bundle = Bundle::new(name, source(file).with_context(|| name.to_owned())?);
+        for directory in &self.include {
+            bundle.search(self::name(directory)?);
+        }
+        let mut trouble = None;
+        bundle.gather(|name| match source(Path::new(name)) {
+            Ok(source) => Some(source),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                trouble.get_or_insert_with(|| anyhow!(error).context(name.to_owned()));
+                None
+            }
+        });
+        trouble.map_or(Ok(bundle), Err)
+    }
+
+    /// How much its filters may need.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        let slow = if self.allow_slow { Slow::Allowed } else { Slow::Refused };
+        Limits { engines: ladder::Limits { slow, ..ladder::Limits::default() }, ..Limits::default() }
+    }
+
+    /// Reads and compiles a program.
+    ///
+    /// # Errors
+    /// As [`Options::read`]; or the filter that was asked for is not in it.
+    pub(crate) fn compile(&self, file: &Path) -> Result<Compiled> {
+        let bundle = self.read(file)?;
+        let (mut filters, diagnostics) = ruler::compile(&bundle, &self.limits());
+        let is_sound = !diagnostics.iter().any(Diagnostic::is_error);
+        if let Some(wanted) = self.filter.as_deref().filter(|_| is_sound) {
+            let names = names(&filters);
+            filters.retain(|filter| filter.name() == wanted);
+            if filters.is_empty() {
+                bail!("{}: no filter `{wanted}`; {names}", file.display());
+            }
+        }
+        Ok(Compiled { bundle, filters, diagnostics })
+    }
+
+    /// The one filter that is meant, with its sources; `None` if the program is wrong. Diagnostics are printed to
+    /// standard error.
+    ///
+    /// # Errors
+    /// As [`Options::compile`]; or it is not said which of several is meant.
+    pub(crate) fn one(&self, file: &Path) -> Result<Option<(Bundle, Filter)>> {
+        let Compiled { bundle, mut filters, diagnostics } = self.compile(file)?;
+        eprint!("{}", diagnostic::text(&bundle, &diagnostics));
+        match (filters.pop(), filters.is_empty()) {
+            (Some(filter), true) => Ok(Some((bundle, filter))),
+            (Some(last), false) => {
+                filters.push(last);
+                bail!("{}: several filters; say which with --filter: {}", file.display(), names(&filters))
+            }
+            (None, _) if diagnostics.iter().any(Diagnostic::is_error) => Ok(None),
+            (None, _) => bail!("{}: no filter in it", file.display()),
+        }
+    }
+}
+
+/// The line of a place in a file of a bundle, from 1.
+#[must_use]
+pub(crate) fn line(bundle: &Bundle, file: &str, span: Span) -> usize {
+    let source = bundle.source(file).unwrap_or_default();
+    1 + source.iter().take(span.start).filter(|byte| **byte == b'\n').count()
+}
+
+fn names(filters: &[Filter]) -> String {
+    let names: Vec<_> = filters.iter().map(|filter| format!("`{}`", filter.name())).collect();
+    if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
+}
+
+fn name(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{}: its name is not UTF-8", path.display()))
+}
+
+/// A byte more than a source may have is enough for the reader of the language to say that it is too long.
+fn source(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut source = Vec::new();
+    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut source)?;
+    Ok(source)
+}
