@@ -12,6 +12,7 @@
 //! flood HEX | calm                               ok                  one IP packet again and again, by every channel
 //! event                                          ok EVENT            waits for the next one
 //! counters                                       ok NAME=VALUE …     its channels' own, those that are not 0
+//! classes                                        ok CLASS=COUNT …    packets that it read with a class
 //! ```
 #![deny(unsafe_code)]
 
@@ -30,7 +31,10 @@ use abi::shm::{counter::ChannelCounter, desc::Form, layout::State};
 use anyhow::{Context as _, Result, bail};
 use client::{
     control::request::Proto,
-    shm::channel::{Channel, Interest},
+    shm::{
+        channel::{Channel, Interest},
+        rx::RxBurst,
+    },
     stack::{Client, Event, IcmpErrors, RegisterError, Reserve, Stack, StackOptions, Tuple, TupleId},
 };
 
@@ -61,6 +65,7 @@ struct Shared {
     /// What is sent without end.
     flood: Mutex<Option<Vec<u8>>>,
     counters: Mutex<BTreeMap<(u16, &'static str), u64>>,
+    classes: Mutex<BTreeMap<u16, u64>>,
 }
 
 fn main() -> Result<()> {
@@ -149,6 +154,10 @@ fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
             let shown = sums.iter().filter(|(_, value)| **value != 0);
             shown.fold("ok".to_owned(), |line, (name, value)| format!("{line} {name}={value}"))
         }
+        ["classes"] => {
+            let classes = shared.classes.lock().unwrap_or_else(PoisonError::into_inner);
+            classes.iter().fold("ok".to_owned(), |line, (class, count)| format!("{line} {class}={count}"))
+        }
         _ => bail!("not a command: {line}"),
     })
 }
@@ -220,11 +229,12 @@ fn echo(mut channel: Channel, shared: &Shared) {
         match listens {
             Listens::Loud => {
                 let burst = channel.rx(64);
+                classify(&burst, shared);
                 packets.extend(
                     burst.iter().filter_map(|frame| reply(frame.packet(), frame.l4.checked_sub(frame.l3)?)),
                 );
             }
-            Listens::Swallows => drop(channel.rx(64)),
+            Listens::Swallows => classify(&channel.rx(64), shared),
             Listens::Mute if interest == Interest::Rx => thread::sleep(NAP),
             Listens::Mute => {}
         }
@@ -240,6 +250,11 @@ fn echo(mut channel: Channel, shared: &Shared) {
             return;
         }
     }
+}
+
+fn classify(burst: &RxBurst<'_>, shared: &Shared) {
+    let mut classes = shared.classes.lock().unwrap_or_else(PoisonError::into_inner);
+    burst.iter().filter_map(|frame| frame.class).for_each(|class| *classes.entry(class).or_default() += 1);
 }
 
 /// The packet with both ends exchanged, which leaves every checksum as it is.

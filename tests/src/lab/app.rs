@@ -147,6 +147,14 @@ impl App {
         self.say("event")?.map_err(|refused| anyhow::anyhow!("{refused:?}"))
     }
 
+    /// How many packets it has read with each class, as `CLASS=COUNT`.
+    ///
+    /// # Errors
+    /// The application is gone.
+    pub fn classes(&mut self) -> Result<String> {
+        self.say("classes")?.map_err(|refused| anyhow::anyhow!("{refused:?}"))
+    }
+
     /// Kills it as a crash would, and waits until it is gone.
     ///
     /// # Errors

@@ -64,13 +64,13 @@ impl Reading {
 
     /// The counters that moved since `before`, and by how much, summed over labels.
     ///
-    /// Without those of sessions and tuples, which are engines' counters once more: [`drain`] holds the two against each
-    /// other, and [`Reading::of_session`] and [`Reading::of_tuple`] show them.
+    /// Without those of sessions, tuples and rules, which are engines' counters once more: [`drain`] holds the first two
+    /// against each other, and [`Reading::of_session`] and [`Reading::of_tuple`] show them.
     #[must_use]
     pub fn moves(&self, before: &Self) -> BTreeMap<&str, u64> {
         let names: BTreeSet<&str> = self.0.keys().map(|key| key.name.as_str()).collect();
-        let names =
-            names.into_iter().filter(|name| !name.starts_with("stack.") && !name.starts_with("tuple."));
+        let again = ["stack.", "tuple.", "ruler."];
+        let names = names.into_iter().filter(|name| !again.iter().any(|of| name.starts_with(of)));
         let by = |name| (name, self.sum(name).wrapping_sub(before.sum(name)));
         names.map(by).filter(|&(_, by)| by != 0).collect()
     }

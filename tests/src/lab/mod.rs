@@ -14,6 +14,7 @@
 //!               protection  what it may try on memory
 //!               user        whose programs have no privilege
 //!               service     programs that say when they are ready
+//!               filter      filters attached to it
 //!               known       programs that everybody knows: curl, dig
 //!               process     started, while others close what they hold
 //! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
@@ -29,6 +30,7 @@ pub mod command;
 pub mod config;
 pub mod daemon;
 pub mod device;
+pub mod filter;
 pub mod frame;
 pub mod guard;
 pub mod hostile;

@@ -10,12 +10,14 @@
 //! | `capi` | both as functions that C calls (feature `capi`; crate `octroi-c` is the library) |
 //! | [`capture`] | packets of the engines, for whoever looks at them |
 //! | [`control`] | the control protocol, which the daemon and the command line speak too |
+//! | [`document`] | what does not fit a datagram of it |
 #![deny(unsafe_code)]
 
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod capture;
 pub mod control;
+pub mod document;
 #[cfg(feature = "smoltcp")]
 pub mod phy;
 pub mod shm;

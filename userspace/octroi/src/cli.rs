@@ -79,7 +79,7 @@ impl Cli {
             Verb::Target(target) => target.run(global),
             Verb::Stack(stack) => stack.run(global),
             Verb::Capture(capture) => capture.run(global),
-            Verb::Ruler(ruler) => ruler.run(),
+            Verb::Ruler(ruler) => ruler.run(global),
             Verb::CheckConfig(check) => check.run(),
             Verb::Completions(completions) => completions.run(),
             Verb::Man(man) => man.run(),

@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,15 @@ use crate::cli::Global;
 /// # Errors
 /// Says how to start it where there is none.
 pub(crate) fn connect(global: &Global) -> Result<Connection> {
-    try_connect(global)?.with_context(|| {
+    connect_for(global, DEFAULT_TIMEOUT)
+}
+
+/// The same for calls whose answers may take so long.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_for(global: &Global, patience: Duration) -> Result<Connection> {
+    open(global, patience)?.with_context(|| {
         let instance = global.instance();
         format!("no daemon of instance {instance} runs; start it with `octroi --instance {instance} up --config FILE`")
     })
@@ -27,7 +36,11 @@ pub(crate) fn connect(global: &Global) -> Result<Connection> {
 /// # Errors
 /// If there is one but it may not be asked.
 pub(crate) fn try_connect(global: &Global) -> Result<Option<Connection>> {
-    match Connection::open(&global.run_dir().socket(&global.instance()), DEFAULT_TIMEOUT) {
+    open(global, DEFAULT_TIMEOUT)
+}
+
+fn open(global: &Global, patience: Duration) -> Result<Option<Connection>> {
+    match Connection::open(&global.run_dir().socket(&global.instance()), patience) {
         Ok(connection) => Ok(Some(connection)),
         Err(ConnectError::NoDaemon { .. }) => Ok(None),
         Err(error @ ConnectError::Denied { .. }) => {

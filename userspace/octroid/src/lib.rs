@@ -13,6 +13,7 @@
 //! | [`netlink`] | what the kernel says about network devices |
 //! | [`supervise`] | what becomes of an interface while the world changes, as a pure machine |
 //! | [`road`] | the dataplane itself: programs, sockets, engines, targets |
+//! | [`filters`] | Ruler's filters, made ready to be attached |
 //! | [`metrics`] | one registry of every counter, for all who show them |
 //! | [`doctor`] | what is right and wrong with this machine |
 //! | [`control`] | the control socket |
@@ -31,6 +32,7 @@ pub mod confine;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+pub mod filters;
 pub mod log;
 pub mod metrics;
 pub mod netlink;

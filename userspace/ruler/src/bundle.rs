@@ -2,7 +2,11 @@
 //!
 //! It opens nothing: whoever can read files hands them over, or hands over a function that reads them.
 
+mod travel;
+
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Reports;
 use crate::syntax::parser;
@@ -15,19 +19,23 @@ pub const LAYOUTS: &str = include_str!("layouts.rli");
 /// The most files of one program; more is a mistake that would read a whole disk.
 pub const FILES_MAX: usize = 1_024;
 
+pub use travel::NoRoot;
+use travel::{Source, Written};
+
 /// Sources by name; names are paths with `/`, relative or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Bundle {
     root: String,
     search: Vec<String>,
-    sources: BTreeMap<String, Vec<u8>>,
+    sources: BTreeMap<String, Source>,
 }
 
 impl Bundle {
     /// A program of one file.
     pub fn new(name: &str, source: impl Into<Vec<u8>>) -> Self {
         let root = normal(name);
-        let sources = BTreeMap::from([(root.clone(), source.into())]);
+        let sources = BTreeMap::from([(root.clone(), Source(source.into()))]);
         Self { root, search: Vec::new(), sources }
     }
 
@@ -38,7 +46,7 @@ impl Bundle {
 
     /// Adds a source under its name.
     pub fn add(&mut self, name: &str, source: impl Into<Vec<u8>>) {
-        self.sources.insert(normal(name), source.into());
+        self.sources.insert(normal(name), Source(source.into()));
     }
 
     /// Adds what is included, and what that includes, as far as `read` finds it; no more than [`FILES_MAX`] files.
@@ -54,7 +62,7 @@ impl Bundle {
                         break;
                     }
                     if let Some(source) = read(&candidate) {
-                        self.sources.insert(candidate.clone(), source);
+                        self.sources.insert(candidate.clone(), Source(source));
                         open.push(candidate);
                         break;
                     }
@@ -71,14 +79,14 @@ impl Bundle {
 
     /// All files that were handed over, in the order of their names.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.sources.iter().map(|(name, source)| (name.as_str(), source.as_slice()))
+        self.sources.iter().map(|(name, source)| (name.as_str(), source.0.as_slice()))
     }
 
     /// What stands in the file of this name; the layouts are always there.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&[u8]> {
         let built_in = (name == LAYOUTS_NAME).then_some(LAYOUTS.as_bytes());
-        self.sources.get(name).map(Vec::as_slice).or(built_in)
+        self.sources.get(name).map(|Source(source)| source.as_slice()).or(built_in)
     }
 
     /// The name of the file that `path`, written in the file `from`, means.

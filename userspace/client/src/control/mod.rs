@@ -20,6 +20,7 @@
 //! | [`request`], [`answer`] | the operations and what they answer |
 //! | [`stack`], [`event`] | the operations of application stacks, and what they are told unasked |
 //! | [`capture`] | the operations of whoever looks at packets |
+//! | [`ruler`] | the operations of filters |
 //! | [`status`] | what a daemon says of itself |
 //! | [`refusal`] | the closed list of error codes |
 //! | [`connection`] | the blocking client |
@@ -32,6 +33,7 @@ pub mod event;
 pub mod instance;
 pub mod refusal;
 pub mod request;
+pub mod ruler;
 pub mod stack;
 pub mod status;
 

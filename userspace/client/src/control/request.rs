@@ -14,6 +14,7 @@ use super::{
     capture::{CaptureStart, CaptureStop},
     datagram,
     refusal::{Code, Refusal},
+    ruler::{RulerAttach, RulerDetach, RulerList},
     stack::{StackAttach, StackList, StackOpen, StackRegister, StackRelease, StackStats},
     status::StatusPage,
 };
@@ -163,6 +164,12 @@ pub enum Op {
     CaptureStart(CaptureStart),
     #[serde(rename = "capture.stop")]
     CaptureStop(CaptureStop),
+    #[serde(rename = "ruler.attach")]
+    RulerAttach(RulerAttach),
+    #[serde(rename = "ruler.detach")]
+    RulerDetach(RulerDetach),
+    #[serde(rename = "ruler.list")]
+    RulerList(RulerList),
 }
 
 /// One request, as the daemon reads it.
@@ -376,7 +383,7 @@ impl Request {
 
 impl Op {
     /// Every operation's name.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 18] = [
         TargetAdd::OP,
         TargetRemove::OP,
         TargetList::OP,
@@ -392,6 +399,9 @@ impl Op {
         StackAttach::OP,
         CaptureStart::OP,
         CaptureStop::OP,
+        RulerAttach::OP,
+        RulerDetach::OP,
+        RulerList::OP,
     ];
 
     /// Whether it is an operation of application stacks, for which policy decides and descriptors travel.
@@ -411,7 +421,14 @@ impl Op {
     /// Whether it changes the daemon itself: what only root may. What a stack may is policy's to say.
     #[must_use]
     pub const fn changes(&self) -> bool {
-        matches!(self, Self::TargetAdd(_) | Self::TargetRemove(_) | Self::Down(_))
+        matches!(
+            self,
+            Self::TargetAdd(_)
+                | Self::TargetRemove(_)
+                | Self::Down(_)
+                | Self::RulerAttach(_)
+                | Self::RulerDetach(_)
+        )
     }
 }
 

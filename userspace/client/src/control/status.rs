@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer::{Role, StatRow, TargetRow},
     instance::InstanceName,
+    ruler::{FilterRow, RuleRow, Scope, Where},
 };
 
 /// Everything that `status` tells.
@@ -26,6 +27,12 @@ pub struct Status {
     /// Applications' sessions.
     #[serde(default)]
     pub sessions: Vec<SessionRow>,
+    /// Attached filters.
+    #[serde(default)]
+    pub filters: Vec<FilterStatus>,
+    /// Their rules that have matched.
+    #[serde(default)]
+    pub rules: Vec<RuleStatus>,
 }
 
 /// The daemon as a whole.
@@ -75,6 +82,8 @@ pub enum StatusRow {
     Engine(EngineRow),
     Target(TargetStatus),
     Session(SessionRow),
+    Filter(FilterStatus),
+    Rule(RuleStatus),
 }
 
 /// One configured interface.
@@ -197,6 +206,46 @@ pub struct SessionRow {
     pub counters: BTreeMap<String, u64>,
 }
 
+/// One attached filter, without its rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilterStatus {
+    /// To what.
+    #[serde(rename = "where")]
+    pub at: Where,
+    /// The name after `filter`.
+    pub filter: String,
+    /// Which packets it judges.
+    pub scope: Scope,
+    /// Its number.
+    pub generation: u64,
+    /// How many rules it has.
+    pub rules: u32,
+    /// Whether a header program runs in XDP.
+    pub header: bool,
+    /// Why it is slower than a filter should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
+    /// Packets that a rule matched, on workers.
+    pub matched: u64,
+    /// Packets that no rule matched.
+    pub unmatched: u64,
+}
+
+/// One rule of an attached filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// To what its filter is attached.
+    #[serde(rename = "where")]
+    pub at: Where,
+    /// Its filter's name.
+    pub filter: String,
+    /// Its filter's number.
+    pub generation: u64,
+    /// The rule, and what it did.
+    #[serde(flatten)]
+    pub rule: RuleRow,
+}
+
 /// The accounts of all packets: `rx + submitted + created = delivered + transmitted + passed + Σ dropped + held + unaccounted`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
@@ -236,6 +285,8 @@ impl Status {
             engines: Vec::new(),
             targets: Vec::new(),
             sessions: Vec::new(),
+            filters: Vec::new(),
+            rules: Vec::new(),
         };
         for row in rows {
             match row {
@@ -244,6 +295,8 @@ impl Status {
                 StatusRow::Engine(row) => status.engines.push(row),
                 StatusRow::Target(row) => status.targets.push(row),
                 StatusRow::Session(row) => status.sessions.push(row),
+                StatusRow::Filter(row) => status.filters.push(row),
+                StatusRow::Rule(row) => status.rules.push(row),
             }
         }
         Some(status)
@@ -257,7 +310,40 @@ impl Status {
         let rows = rows.chain(self.engines.into_iter().map(StatusRow::Engine));
         let rows = rows.chain(self.targets.into_iter().map(StatusRow::Target));
         let rows = rows.chain(self.sessions.into_iter().map(StatusRow::Session));
+        let rows = rows.chain(self.filters.into_iter().map(StatusRow::Filter));
+        let rows = rows.chain(self.rules.into_iter().map(StatusRow::Rule));
         (self.head, rows.collect())
+    }
+}
+
+impl FilterStatus {
+    /// Of an attached filter.
+    #[must_use]
+    pub fn of(row: &FilterRow) -> Self {
+        Self {
+            at: row.at.clone(),
+            filter: row.filter.clone(),
+            scope: row.scope,
+            generation: row.generation,
+            rules: u32::try_from(row.rules.len()).unwrap_or(u32::MAX),
+            header: row.header.instructions.is_some(),
+            degraded: row.degraded.clone(),
+            matched: row.rules.iter().map(|rule| rule.matched).sum(),
+            unmatched: row.unmatched,
+        }
+    }
+}
+
+impl RuleStatus {
+    /// Of the rules of an attached filter: those that have matched.
+    pub fn of(row: &FilterRow) -> impl Iterator<Item = Self> + '_ {
+        let moved = row.rules.iter().filter(|rule| rule.matched != 0 || rule.header != 0);
+        moved.map(|rule| Self {
+            at: row.at.clone(),
+            filter: row.filter.clone(),
+            generation: row.generation,
+            rule: rule.clone(),
+        })
     }
 }
 

@@ -51,6 +51,9 @@ fn text(status: &Status) -> String {
     if !status.sessions.is_empty() {
         text += &format!("\napplications\n{}", sessions(status));
     }
+    if !status.filters.is_empty() {
+        text += &format!("\nfilters\n{}", filters(status));
+    }
     text += &format!("\nbooks\n{}", books(&head.books));
     text
 }
@@ -137,6 +140,25 @@ fn sessions(status: &Status) -> Table<8> {
             thousands(row.received()),
             thousands(row.sent()),
             thousands(row.dropped()),
+        ]);
+    }
+    table
+}
+
+fn filters(status: &Status) -> Table<8> {
+    let heading = ["where", "filter", "scope", "generation", "rules", "in XDP", "matched", "no rule"];
+    let mut table = Table::new(heading);
+    for row in &status.filters {
+        table.row([
+            row.at.to_string(),
+            // A slow one is among the warnings, with the reason.
+            if row.degraded.is_some() { format!("{} (slow)", row.filter) } else { row.filter.clone() },
+            row.scope.to_string(),
+            row.generation.to_string(),
+            row.rules.to_string(),
+            if row.header { "header".to_owned() } else { "nothing".to_owned() },
+            thousands(row.matched),
+            thousands(row.unmatched),
         ]);
     }
     table

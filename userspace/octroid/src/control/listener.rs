@@ -1,7 +1,7 @@
 //! The control socket and its connections: who may speak now, and what they said.
 //!
 //! Nothing here waits. A client that does not read what it is sent loses its connection. Of the descriptors that somebody
-//! sends along one is kept until the request is answered; the others are closed at once.
+//! sends along [`MAX_LENT`] are kept until the request is answered; the others are closed at once.
 use std::{
     fs, io, mem,
     os::{
@@ -59,6 +59,9 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
 
+/// Descriptors of one request: a filter comes with its sources and a key.
+pub const MAX_LENT: usize = 2;
+
 /// Somebody asked something.
 #[derive(Debug)]
 pub struct Asked {
@@ -68,8 +71,8 @@ pub struct Asked {
     pub who: Credentials,
     /// What.
     pub request: Request,
-    /// The descriptor that came along.
-    pub lent: Option<OwnedFd>,
+    /// The descriptors that came along, at most [`MAX_LENT`].
+    pub lent: Vec<OwnedFd>,
 }
 
 /// What one turn found.
@@ -212,7 +215,7 @@ impl Listener {
         let received = passing::receive(connection.socket.as_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT);
         let (length, lent) = match received {
             Ok(Received { len: 0, .. }) => return Err(Gone),
-            Ok(Received { len, fds }) => (len, fds.into_iter().next()),
+            Ok(Received { len, fds }) => (len, fds.into_iter().take(MAX_LENT).collect()),
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(_) => return Err(Gone),
         };

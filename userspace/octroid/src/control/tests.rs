@@ -70,7 +70,8 @@ fn a_request_has_its_sender_and_gets_its_answer() {
     let client = raw(&server.path);
     say(&client, DOWN);
     let asked = server.listener.turn(NOW).asked;
-    let [Asked { from, who, request, lent: None }] = asked.as_slice() else { panic!("{asked:?}") };
+    let [Asked { from, who, request, lent }] = asked.as_slice() else { panic!("{asked:?}") };
+    assert!(lent.is_empty());
     assert_eq!((who.uid, request.id, &request.op), (nix::unistd::getuid().as_raw(), 3, &Op::Down(Down {})));
     assert_eq!(who.pid.cast_unsigned(), std::process::id());
     assert!(who.gids.contains(&nix::unistd::getgid().as_raw()));
@@ -169,21 +170,21 @@ fn f13_beyond_its_rate_a_client_waits() {
 }
 
 #[test]
-fn f13_of_descriptors_that_come_along_one_is_kept_until_the_request_is_answered() {
+fn f13_of_descriptors_that_come_along_two_are_kept_until_the_request_is_answered() {
     let mut server = server();
     let client = raw(&server.path);
-    let pipes: Vec<_> = (0..3).map(|_| nix::unistd::pipe().unwrap()).collect();
+    let pipes: Vec<_> = (0..4).map(|_| nix::unistd::pipe().unwrap()).collect();
     let (ours, theirs): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
     passing::send(client.as_fd(), DOWN, &passing::borrow(&theirs), MsgFlags::empty()).unwrap();
     drop(theirs);
     let asked = server.listener.turn(NOW).asked;
-    assert!(asked[0].lent.is_some());
+    assert_eq!(asked[0].lent.len(), 2);
     // With the last writing end closed, a pipe is at its end.
     let is_closed = |pipe: &OwnedFd| {
         let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
         poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
     };
-    assert_eq!(ours.iter().map(is_closed).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(ours.iter().map(is_closed).collect::<Vec<_>>(), [false, false, true, true]);
     drop(asked);
     assert!(ours.iter().all(is_closed));
 }

@@ -8,7 +8,8 @@ use client::control::{
     refusal::{Code, Refusal},
     request::{Op, Page},
     status::{
-        Books, Census, EngineRow, Head, InterfaceRow, QueueRow, SessionRow, Status, StatusPage, TargetStatus,
+        Books, Census, EngineRow, FilterStatus, Head, InterfaceRow, QueueRow, RuleStatus, SessionRow, Status,
+        StatusPage, TargetStatus,
     },
 };
 use ixp::{panel::Activity, spec};
@@ -16,7 +17,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Daemon, Next, capture, instance::Instance, sessions};
+use super::{Daemon, Next, capture, filters, instance::Instance, sessions};
 use crate::{
     Causes,
     control::{
@@ -44,6 +45,8 @@ impl Daemon {
         }
         if sessions::concerns(&asked.request.op) {
             self.answer_stack(asked);
+        } else if filters::concerns(&asked.request.op) {
+            self.answer_filter(asked);
         } else if capture::concerns(&asked.request.op) {
             let outcome = capture::outcome(&mut self.captures, &self.instance, &asked);
             self.send(from, id, outcome);
@@ -61,7 +64,7 @@ impl Daemon {
         news.iter().for_each(|event| self.control.tell(from, event));
     }
 
-    fn send(&mut self, to: Id, id: u64, outcome: sessions::Outcome) {
+    pub(super) fn send(&mut self, to: Id, id: u64, outcome: sessions::Outcome) {
         let (outcome, fds) = match outcome {
             Ok((value, fds)) => (Ok(value), fds),
             Err(refusal) => (Err(refusal), Vec::new()),
@@ -95,7 +98,7 @@ impl Instance {
             Op::Stats(stats) => page(self.stats()?, stats.after),
             Op::Doctor(doctor) => page(self.examine(), doctor.after),
             Op::Down(_) => value(&client::control::answer::Done {}),
-            _ => Err(Code::Eproto.because("an operation of stacks or captures")),
+            _ => Err(Code::Eproto.because("an operation of stacks, captures or filters")),
         }
     }
 
@@ -143,6 +146,8 @@ impl Instance {
                 })
                 .collect(),
             sessions: readings.stacks.iter().map(session_row).collect(),
+            filters: readings.filters.iter().map(FilterStatus::of).collect(),
+            rules: readings.filters.iter().flat_map(RuleStatus::of).collect(),
         }
     }
 
@@ -202,6 +207,10 @@ impl Instance {
         }
         warnings.extend(self.departures.iter().map(ToString::to_string));
         warnings.extend(self.road.waiting_targets().iter().map(ToString::to_string));
+        let slow = readings.filters.iter().filter_map(|filter| Some((filter, filter.degraded.as_ref()?)));
+        warnings.extend(
+            slow.map(|(filter, why)| format!("filter {} on {} runs slowly: {why}", filter.filter, filter.at)),
+        );
         for core in self.softirqs.starved() {
             warnings.push(format!(
                 "core {core} spins and also serves NET_RX: idle = \"adaptive\" would be faster"

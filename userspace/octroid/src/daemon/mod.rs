@@ -10,8 +10,10 @@
 //! | [`answers`] | what the control operations answer |
 //! | [`sessions`] | which connection has which application's session |
 //! | [`capture`] | who sees which packets |
+//! | [`filters`] | what is asked of filters |
 mod answers;
 pub mod capture;
+pub mod filters;
 pub mod instance;
 pub mod sessions;
 pub mod start;
@@ -31,6 +33,7 @@ use self::{capture::Captures, instance::Instance, sessions::Sessions};
 use crate::{
     Causes,
     control::listener::{Asked, Id, Listener},
+    filters::Workshop,
     metrics::{
         self,
         endpoint::{Endpoint, Scrape},
@@ -53,6 +56,7 @@ pub struct Daemon {
     control: Listener,
     sessions: Sessions,
     captures: Captures,
+    workshop: Workshop<filters::Waiting>,
     metrics: Option<Endpoint>,
     signals: SignalFd,
     next_tick: Duration,
@@ -76,6 +80,8 @@ enum Event {
     Report(Report),
     /// A client's connection ended.
     Gone(Id),
+    /// A filter may be ready.
+    Filter,
     /// A client asked.
     Asked(Asked),
     /// A scraper asked.
@@ -100,11 +106,23 @@ impl Daemon {
         metrics: Option<Endpoint>,
         signals: SignalFd,
         place: Place,
-    ) -> Self {
+    ) -> Result<Self> {
+        let workshop = Workshop::new().context("where filters are made")?;
         let next_tick = instance.now();
         let (sessions, captures) = (Sessions::default(), Captures::default());
         let watchdog = Watchdog::new(STANDSTILL);
-        Self { instance, control, sessions, captures, metrics, signals, next_tick, watchdog, place }
+        Ok(Self {
+            instance,
+            control,
+            sessions,
+            captures,
+            workshop,
+            metrics,
+            signals,
+            next_tick,
+            watchdog,
+            place,
+        })
     }
 
     /// Runs until told to stop, then takes everything down.
@@ -119,6 +137,7 @@ impl Daemon {
                 }
                 // After each event: what one of them releases the next may give to somebody else.
                 self.captures.check(&self.instance.road);
+                self.instance.road.release_filters();
                 self.tell_news();
             }
         }
@@ -134,6 +153,7 @@ impl Daemon {
             add(self.instance.link_events.as_fd());
             add(self.instance.way_events.as_fd());
             add(self.instance.road.engines().event_fd());
+            add(self.workshop.event_fd());
             self.metrics.iter().for_each(|endpoint| add(endpoint.as_fd()));
             self.control.waiting(now).for_each(add);
             match poll(&mut fds, self.timeout(now)) {
@@ -174,6 +194,7 @@ impl Daemon {
         if let Some(endpoint) = &self.metrics {
             events.extend(endpoint.scrapes().map(Event::Scrape));
         }
+        events.push(Event::Filter);
         let now = self.instance.now();
         let turn = self.control.turn(now);
         // Before requests: what a process that is gone had may be what the next one asks for.
@@ -212,11 +233,13 @@ impl Daemon {
             Event::Report(report) => self.reported(report),
             Event::Gone(connection) => {
                 self.captures.gone(&self.instance.road, connection);
+                self.workshop.forget(|waiting| waiting.of == connection);
                 if let Some(session) = self.sessions.end(connection) {
                     tracing::info!(%session, "its connection ended");
                     self.instance.road.close_stack(session);
                 }
             }
+            Event::Filter => self.take_filters(),
             Event::Asked(asked) => return self.answer(asked),
             Event::Scrape(scrape) => scrape.answer(self.page()),
             Event::Tick => {

@@ -115,7 +115,7 @@ pub(super) fn outcome(
             })
         }
         Op::StackRegister(want) => {
-            alone(road.register_tuple(&asker, want, lent).and_then(|tuple| value(&tuple)))
+            alone(road.register_tuple(&asker, want, lent.into_iter().next()).and_then(|tuple| value(&tuple)))
         }
         Op::StackRelease(release) => {
             alone(road.release_tuple(&asker, release).and_then(|()| value(&Done {})))

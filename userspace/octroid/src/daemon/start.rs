@@ -92,7 +92,7 @@ pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
     raise_memlock();
     let started = serve(settings, options.build, bpffs.as_ref(), pins.clone(), &place, begin);
     match started {
-        Ok((instance, control, metrics)) => Ok(Daemon::new(instance, control, metrics, signals, place)),
+        Ok((instance, control, metrics)) => Daemon::new(instance, control, metrics, signals, place),
         Err(error) => {
             if !adopting && let Err(left) = pins.remove_all() {
                 tracing::warn!(error = %left, "pins are left");

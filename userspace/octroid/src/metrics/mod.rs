@@ -9,7 +9,10 @@ pub mod prometheus;
 use std::collections::BTreeMap;
 
 use abi::counter::{Desc, Role, XdpCounter};
-use client::control::answer::StatRow;
+use client::control::{
+    answer::StatRow,
+    ruler::{FilterRow, RuleRow},
+};
 use ixp::counter::Counter;
 
 use multistack::{books::Book, registry::SessionId};
@@ -62,6 +65,28 @@ const TARGET_BYTES: Desc = Desc {
     role: Role::Note,
 };
 
+/// Matched by a rule.
+const RULER_MATCHED: Desc = Desc {
+    name: "ruler.matched",
+    help: "packets that workers found a rule to be the first to match",
+    role: Role::Note,
+};
+/// Matched, and not rewritten.
+const RULER_REFUSED: Desc = Desc {
+    name: "ruler.refused",
+    help: "packets that a rule matched and could not rewrite, dropped",
+    role: Role::Note,
+};
+/// Decided in XDP.
+const RULER_HEADER: Desc = Desc {
+    name: "ruler.header",
+    help: "packets for which a header program decided on a rule, claimed or not",
+    role: Role::Note,
+};
+/// Matched by none.
+const RULER_UNMATCHED: Desc =
+    Desc { name: "ruler.unmatched", help: "packets that no rule of a filter matched", role: Role::Note };
+
 /// Lines of the log.
 const LOG_LOST: Desc =
     Desc { name: "log.lost", help: "lines of the log that could not be written at once", role: Role::Note };
@@ -85,10 +110,41 @@ pub fn rows(readings: &Readings) -> Vec<Row> {
         rows.push(row(TARGET_PACKETS, labels(), *packets));
         rows.push(row(TARGET_BYTES, labels(), *bytes));
     }
+    rows.extend(readings.filters.iter().flat_map(filter_rows));
     rows.push(row(LOG_LOST, [], readings.log_lost));
     rows.extend(readings.stacks.iter().flat_map(stack_rows));
     let ended = [("slot", "-"), ("generation", "-"), ("name", "ended")].map(|(key, v)| (key, v.to_owned()));
     rows.extend(book_rows("stack", &readings.ended, &ended));
+    rows
+}
+
+/// The rows of one filter and of its rules: notes, for what became of the packets is in the books of ports.
+fn filter_rows(filter: &FilterRow) -> Vec<Row> {
+    let whose = || {
+        [
+            ("where", filter.at.to_string()),
+            ("filter", filter.filter.clone()),
+            // Each filter counts from 0, also the next version of the same.
+            ("generation", filter.generation.to_string()),
+        ]
+    };
+    let mut rows = vec![row(RULER_UNMATCHED, whose(), filter.unmatched)];
+    for RuleRow { rule, line, action, code, matched, refused, header } in &filter.rules {
+        let [at, name, generation] = whose();
+        let labels = [
+            at,
+            name,
+            generation,
+            ("rule", rule.to_string()),
+            ("line", line.to_string()),
+            ("action", action.clone()),
+            ("code", code.to_string()),
+        ];
+        let counts = [(RULER_MATCHED, *matched), (RULER_REFUSED, *refused), (RULER_HEADER, *header)];
+        // A filter may have thousands of rules, most of which never match.
+        let moved = counts.into_iter().filter(|(_, value)| *value != 0);
+        rows.extend(moved.map(|(desc, value)| row(desc, labels.clone(), value)));
+    }
     rows
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn readings() -> Readings {
         engines: vec![EngineReading { engine: EngineId::new(0), role: "all", core: 0, pulse }],
         targets: vec![(target(0, TargetKind::Echo), 40, 4000), (target(1, TargetKind::Sink), 50, 5000)],
         stacks: vec![stack(3, "web", 300), stack(4, "dns", 400)],
+        filters: Vec::new(),
         ended: Book::from_counts(500..),
         log_lost: 12,
     }

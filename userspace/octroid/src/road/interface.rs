@@ -23,6 +23,8 @@ pub struct Interface {
     pub settings: settings::Interface,
     held: Option<Held>,
     open: Vec<PortId>,
+    /// Of the device, when it was served last.
+    mtu: Option<u32>,
 }
 
 /// Programs that are attached.
@@ -49,13 +51,19 @@ impl Interface {
     /// Nothing of it yet.
     #[must_use]
     pub fn new(settings: settings::Interface) -> Self {
-        Self { settings, held: None, open: Vec::new() }
+        Self { settings, held: None, open: Vec::new(), mtu: None }
     }
 
     /// The ports that are open.
     #[must_use]
     pub fn open(&self) -> &[PortId] {
         &self.open
+    }
+
+    /// The MTU of the device, as it was served last; `None` if it never was.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u32> {
+        self.mtu
     }
 
     /// Whose the attached programs are, if any are.
@@ -123,6 +131,7 @@ impl Interface {
     /// # Errors
     /// The hook is occupied, a pin does not fit, or the kernel refuses.
     pub fn attach(&mut self, bpf: &Instance, pins: &Pins, facts: &Facts) -> Result<()> {
+        self.mtu = Some(facts.link.mtu);
         if let Some(held) = &mut self.held {
             if held.queues < facts.queues {
                 held.programs.replace(&Object::embedded()?)?;
@@ -139,8 +148,9 @@ impl Interface {
             config: self.port_config(facts.link.mac),
         };
         let programs = bpf.attach(&spec).map_err(explain)?;
-        self.held = Some(Held { programs, index: facts.link.index, queues: facts.queues, origin });
-        Ok(())
+        let held = self.held.insert(Held { programs, index: facts.link.index, queues: facts.queues, origin });
+        // An earlier daemon's header program knows generations that this one gives to other filters.
+        Ok(held.programs.header_slot()?.clear()?)
     }
 
     /// Tells the attached programs that the device has changed.

@@ -5,6 +5,7 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | [`filters`] | Ruler's filters, and what they are attached to |
 //! | [`interface`] | one interface: attach, open, close, forget |
 //! | [`offload`] | device features that are switched off meanwhile |
 //! | [`pins`] | what is in bpffs, seen from outside |
@@ -17,6 +18,7 @@
 //! | [`ways`] | by which rules and tables, and which are not followed |
 //! | [`readings`] | every number there is, read once |
 pub mod addresses;
+pub mod filters;
 pub mod interface;
 pub mod network;
 pub mod offload;
@@ -35,7 +37,6 @@ use anyhow::{Context, Result};
 use ixp::{
     clock::Monotonic,
     engines::{Engines, Event as EngineEvent},
-    filter::Filters,
     program::Program,
     spec::{EngineSpec, Layout},
     stacks::StackEvent,
@@ -51,6 +52,7 @@ use xsk::{
 };
 
 use self::{
+    filters::Attachments,
     interface::{Interface, Origin},
     network::View,
     offload::Offloads,
@@ -74,6 +76,7 @@ pub struct Road {
     stacks: Stacks,
     waiting: Vec<Waiting>,
     configs: PortConfigs,
+    filters: Attachments,
     view: View,
     interfaces: Vec<Interface>,
     ports: Ports,
@@ -132,6 +135,7 @@ impl Road {
             stacks,
             waiting: Vec::new(),
             configs: PortConfigs::default(),
+            filters: Attachments::default(),
             view: View::new(u64::from_ne_bytes(stacks::random()?)),
             interfaces: settings.interfaces.iter().cloned().map(Interface::new).collect(),
             ports: Ports::default(),
@@ -258,6 +262,7 @@ impl Road {
                 self.configs.on_link(port, LinkNo(number as u16));
             }
         }
+        self.refit_filters()?;
         self.publish()?;
         let interface = self.interfaces.get_mut(number).context("no such interface")?;
         interface.open_queues(number, facts, &mut self.engines, &mut self.ports)
@@ -369,7 +374,7 @@ impl Road {
             mirror: Arc::clone(self.registry.mirror()),
             ports: self.configs.clone(),
             network: Arc::clone(self.view.network()),
-            filters: Filters::default(),
+            filters: self.filters.tables().clone(),
         };
         let generation = self.engines.publish(tables)?;
         Ok(self.engines.wait_seen(generation)?)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use client::control::{
     answer::TargetRow,
     request::{LocalAddr, Proto},
+    ruler::FilterRow,
 };
 use ixp::{
     counter::Counter,
@@ -35,6 +36,8 @@ pub struct Readings {
     pub targets: Vec<(TargetRow, u64, u64)>,
     /// Each application's session.
     pub stacks: Vec<StackReading>,
+    /// Each attached filter.
+    pub filters: Vec<FilterRow>,
     /// All sessions that are over, together.
     pub ended: Book,
     /// Lines of the log that nobody read in time.
@@ -135,6 +138,7 @@ impl Road {
             engines,
             targets: self.targets().into_iter().map(target).collect(),
             stacks: self.stack_readings(),
+            filters: self.filter_rows(),
             ended: self.stacks.ended,
             log_lost: crate::log::lost(),
             earlier: self.earlier,

@@ -69,6 +69,7 @@ pub enum StepError {
 pub(super) struct Hands<'a> {
     engines: &'a Engines<XskPort>,
     configs: &'a PortConfigs,
+    filters: &'a Filters,
     network: &'a Arc<Network>,
     steering: &'a mut Steering,
     sockets: &'a mut Sockets,
@@ -87,10 +88,11 @@ pub(super) struct Hands<'a> {
 impl Road {
     /// The registry, and what its steps are carried out with.
     pub(super) fn split(&mut self) -> (&mut Registry, Hands<'_>) {
-        let Self { registry, engines, configs, view, steering, stacks, .. } = self;
+        let Self { registry, engines, configs, filters, view, steering, stacks, .. } = self;
         let hands = Hands {
             engines,
             configs,
+            filters: filters.tables(),
             network: view.network(),
             steering,
             sockets: &mut stacks.sockets,
@@ -139,7 +141,7 @@ impl Hands<'_> {
             mirror,
             ports: self.configs.clone(),
             network,
-            filters: Filters::default(),
+            filters: self.filters.clone(),
         })?;
         Ok(self.engines.wait_seen(generation)?)
     }

@@ -74,6 +74,10 @@ pub enum Code {
     StateBudget = 403,
     /// Addresses are anonymised, and there is no key.
     KeyMissing = 404,
+    /// The OS stack would not find its neighbours any more.
+    CutsOff = 405,
+    /// A packet that the payload decides about cannot be given to the OS stack.
+    PassByPayload = 406,
     /// `*` touches what stands before it.
     TouchingAny = 901,
     /// A template hides another of the same name.
@@ -88,6 +92,8 @@ pub enum Code {
     StaleLength = 906,
     /// Rules that need so many states that they run on a slower engine.
     Explodes = 907,
+    /// A rule that the OS stack's packets escape.
+    Escapes = 908,
 }
 
 /// Whether a program with the diagnostic can be used.

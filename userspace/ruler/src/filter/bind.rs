@@ -36,7 +36,7 @@ impl BindError {
 /// A filter that is ready to judge; threads share it, each with a [`Scratch`] of its own.
 #[derive(Debug)]
 pub struct Bound {
-    pub(super) filter: Filter,
+    pub(super) filter: Arc<Filter>,
     bounds: Bounds,
     anonymiser: Option<Arc<Anonymiser>>,
 }
@@ -54,15 +54,27 @@ impl Filter {
             return Err(BindError(Box::new(found.help("give a key of 32 bytes: `--key-file FILE`"))));
         }
         let anonymiser = params.key.as_ref().map(|key| Arc::new(Anonymiser::new(key)));
-        Ok(Bound { filter: self, bounds: params.bounds, anonymiser })
+        Ok(Bound { filter: Arc::new(self), bounds: params.bounds, anonymiser })
     }
 }
 
 impl Bound {
     /// What it was made from.
     #[must_use]
-    pub const fn filter(&self) -> &Filter {
+    pub fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// How long an output may be.
+    #[must_use]
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// The same filter where outputs may be otherwise long.
+    #[must_use]
+    pub fn within(&self, bounds: Bounds) -> Self {
+        Self { filter: Arc::clone(&self.filter), bounds, anonymiser: self.anonymiser.clone() }
     }
 
     /// The memory that one thread needs to judge with it.

@@ -15,6 +15,7 @@ mod class;
 pub mod dump;
 mod judge;
 mod report;
+pub mod scope;
 mod trouble;
 mod way;
 

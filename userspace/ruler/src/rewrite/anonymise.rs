@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_no_address_becomes_zeros() {
         assert_eq!(anonymise([1; 5], &mut Cache::default()), [0; 5]);
-        assert_eq!(anonymise([], &mut Cache::default()), []);
+        assert_eq!(anonymise([], &mut Cache::default()), [0_u8; 0]);
     }
 
     #[test]

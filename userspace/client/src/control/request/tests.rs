@@ -8,6 +8,7 @@ use crate::control::{
     MAX_DATAGRAM,
     capture::Point,
     refusal::Code,
+    ruler::{Scope, Where},
     stack::{Lease, ReserveMode},
 };
 
@@ -103,11 +104,22 @@ fn names_are_the_variants() {
         Op::StackAttach(StackAttach { lease: Lease::from_bits(7) }),
         Op::CaptureStart(CaptureStart { at: vec![Point::Drop], tuples: Vec::new(), snaplen: 60 }),
         Op::CaptureStop(CaptureStop {}),
+        Op::RulerAttach(RulerAttach {
+            at: Where::Port("eth0".into()),
+            scope: Scope::Interface,
+            pass: vec![7],
+            force: true,
+            filter: None,
+            allow_slow: false,
+        }),
+        Op::RulerDetach(RulerDetach { at: Where::Port("eth0".into()) }),
+        Op::RulerList(RulerList {}),
     ]) {
         let value = serde_json::to_value(&op).unwrap();
         assert_eq!(value.get("op").and_then(Value::as_str), Some(name));
         assert_eq!(op.is_of_stacks(), name.starts_with("stack."), "{name}");
-        assert_eq!(op.changes(), matches!(name, "target.add" | "target.remove" | "down"), "{name}");
+        let changes = ["target.add", "target.remove", "down", "ruler.attach", "ruler.detach"];
+        assert_eq!(op.changes(), changes.contains(&name), "{name}");
     }
 }
 

@@ -1,12 +1,14 @@
-//! `octroi ruler`: programs of Ruler checked, shown, measured and run over captures, one file a verb.
+//! `octroi ruler`: programs of Ruler checked, shown, measured, run over captures, and attached, one file a verb.
 //!
-//! Nothing here needs a privilege or a daemon. What a program means is the business of crate `ruler`; here files are
-//! read, and answers printed.
+//! What speaks to a daemon is in `attach` and `list`; nothing else here needs one, or a privilege. What a program means is
+//! the business of crate `ruler`; here files are read, and answers printed.
+mod attach;
 mod bench;
 mod check;
 mod compile;
 mod dump;
 mod key;
+mod list;
 mod program;
 mod run;
 
@@ -14,6 +16,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::Outcome;
+use crate::cli::Global;
 
 /// Check, compile, run and look into programs of Ruler, the language that matches and rewrites packets.
 #[derive(Debug, Subcommand)]
@@ -23,6 +26,7 @@ pub(crate) enum Ruler {
     Run(run::Run),
     Dump(dump::Dump),
     Bench(bench::Bench),
+    List(list::List),
 }
 
 impl Ruler {
@@ -30,13 +34,14 @@ impl Ruler {
     ///
     /// # Errors
     /// A file cannot be read or written. What is wrong with a program is printed, and is no error here.
-    pub(crate) fn run(&self) -> Result<Outcome> {
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
         match self {
             Self::Check(check) => check.run(),
             Self::Compile(compile) => compile.run(),
-            Self::Run(run) => run.run(),
             Self::Dump(dump) => dump.run(),
             Self::Bench(bench) => bench.run(),
+            Self::Run(run) => run.run(global),
+            Self::List(list) => list.run(global),
         }
     }
 }

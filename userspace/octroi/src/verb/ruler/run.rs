@@ -1,4 +1,5 @@
-//! `octroi ruler run`: a filter over the packets of a capture, offline and without privileges.
+//! `octroi ruler run`: a filter over the packets of a capture, offline and without privileges; or attached to a daemon,
+//! which is `super::attach`'s.
 //!
 //! It holds no more than one batch of packets. The output is made only when the program is sound, the key is there and the
 //! input is a capture: whoever mistypes loses no older file.
@@ -28,10 +29,15 @@ use self::{
     recording::Recording,
     tally::Tally,
 };
-use super::{key, program::Options};
+use super::{
+    attach::{Attach, Program},
+    key,
+    program::Options,
+};
+use crate::cli::Global;
 use crate::verb::{Form, Outcome, capture::output::Unwritten};
 
-/// Run a filter over the packets of a capture, and write what it lets through.
+/// Run a filter over the packets of a capture, and write what it lets through; or attach it to a running daemon.
 ///
 /// Accepted packets are written as they are, rewritten ones as they became; rejected ones and those that no rule matches
 /// are not. Times are kept. The output is a capture of the same kind as the input, whose comments, options and names of
@@ -42,30 +48,64 @@ use crate::verb::{Form, Outcome, capture::output::Unwritten};
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The program.
-    file: PathBuf,
+    #[arg(required_unless_present = "detach")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
     /// Read this capture, pcap or pcapng, of Ethernet; - is standard input.
-    #[arg(long, value_name = "IN")]
-    pcap: PathBuf,
+    #[arg(long, value_name = "IN", requires = "out", required_unless_present_any = ["port", "target"])]
+    pcap: Option<PathBuf>,
     /// Write this one; - is standard output, and the counts go to standard error. An existing file is replaced.
-    #[arg(long, value_name = "OUT")]
-    out: PathBuf,
+    #[arg(long, value_name = "OUT", requires = "pcap")]
+    out: Option<PathBuf>,
     /// The key by which addresses are anonymised: a file of 32 raw bytes or 64 hex digits.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     #[command(flatten)]
+    attach: Attach,
+    #[command(flatten)]
     form: Form,
 }
 
+/// A capture to be judged.
+struct Offline<'a> {
+    run: &'a Run,
+    file: &'a Path,
+    pcap: &'a Path,
+    out: &'a Path,
+}
+
 impl Run {
-    /// Judges all packets and says what became of them.
+    /// Judges all packets of a capture and says what became of them, or attaches the filter.
     ///
     /// # Errors
-    /// A file cannot be read or written, or there is no key where one is needed.
-    pub(crate) fn run(&self) -> Result<Outcome> {
-        let key = self.key_file.as_deref().map(key::read).transpose()?;
-        let Some((bundle, filter)) = self.options.one(&self.file)? else { return Ok(Outcome::Unwell) };
+    /// A file cannot be read or written, there is no key where one is needed, or the daemon refuses.
+    pub(crate) fn run(&self, global: &Global) -> Result<Outcome> {
+        match self.attach.place() {
+            Some(at) => {
+                let program = Program {
+                    file: self.file.as_deref(),
+                    options: &self.options,
+                    key_file: self.key_file.as_deref(),
+                };
+                self.attach.run(global, at, &program, self.form)
+            }
+            None => self.offline()?.run(),
+        }
+    }
+
+    fn offline(&self) -> Result<Offline<'_>> {
+        match (&self.file, &self.pcap, &self.out) {
+            (Some(file), Some(pcap), Some(out)) => Ok(Offline { run: self, file, pcap, out }),
+            _ => bail!("expected a program with --pcap and --out, or with --port or --target"),
+        }
+    }
+}
+
+impl Offline<'_> {
+    fn run(&self) -> Result<Outcome> {
+        let key = self.run.key_file.as_deref().map(key::read).transpose()?;
+        let Some((bundle, filter)) = self.run.options.one(self.file)? else { return Ok(Outcome::Unwell) };
         let params = Params { bounds: Bounds { least: 0, most: PACKET_BYTES_MAX }, key };
         let bound = match filter.bind(&params) {
             Ok(bound) => bound,
@@ -74,7 +114,7 @@ impl Run {
                 return Ok(Outcome::Unwell);
             }
         };
-        ensure_apart(&self.pcap, &self.out)?;
+        ensure_apart(self.pcap, self.out)?;
         let mut tally = Tally::new(&bundle, &bound);
         let ended = self.judge(&bound, &mut tally);
         if ended.as_ref().is_ok_and(Option::is_some) || tally.has_begun() {
@@ -94,9 +134,9 @@ impl Run {
     fn say(&self, tally: &Tally) -> Result<()> {
         let summary = tally.summary();
         if self.out != Path::new("-") {
-            return self.form.print(&summary, ToString::to_string);
+            return self.run.form.print(&summary, ToString::to_string);
         }
-        if self.form.is_json() {
+        if self.run.form.is_json() {
             eprintln!("{}", serde_json::to_string(&summary)?);
         } else {
             eprint!("{summary}");
@@ -106,7 +146,7 @@ impl Run {
 
     /// Reads, judges and writes batch by batch; `None` if whoever reads the output has seen enough.
     fn judge(&self, bound: &Bound, tally: &mut Tally) -> Result<Option<Ended>> {
-        let (input, len) = open(&self.pcap)?;
+        let (input, len) = open(self.pcap)?;
         let at = || self.pcap.display().to_string();
         let mut capture = Capture::open(input).with_context(at)?;
         let bar = progress(len);
@@ -121,7 +161,7 @@ impl Run {
                 (None, Err(error)) if batch.is_empty() => {
                     bail!("{}: byte {}: {error}", at(), capture.offset())
                 }
-                (none, _) => none.insert(Recording::begin(&self.out, capture.format())?),
+                (none, _) => none.insert(Recording::begin(self.out, capture.format())?),
             };
             let written = batch.judge(bound, &mut scratch, |held, verdict, bytes| {
                 tally.count(held, verdict, bytes.map(<[u8]>::len));

@@ -1,7 +1,7 @@
 //! What happened between two answers of `status`, per second.
 use std::{collections::BTreeMap, time::Duration};
 
-use client::control::status::{SessionRow, Status};
+use client::control::status::{RuleStatus, SessionRow, Status};
 use serde::Serialize;
 
 /// Rates per second over one interval.
@@ -19,6 +19,8 @@ pub(crate) struct Rates {
     pub(crate) targets: Vec<TargetRate>,
     /// Applications.
     pub(crate) sessions: Vec<SessionRate>,
+    /// Rules of filters that have ever matched, the fastest first.
+    pub(crate) rules: Vec<RuleRate>,
     /// Drop reasons that have ever moved, the fastest first.
     pub(crate) drops: Vec<DropRate>,
     /// Packets per second that the OS stack got.
@@ -87,6 +89,24 @@ pub(crate) struct SessionRate {
     pub(crate) dropped_pps: u64,
 }
 
+/// One rule of an attached filter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct RuleRate {
+    /// To what its filter is attached.
+    #[serde(rename = "where")]
+    pub(crate) at: String,
+    /// Its filter's name.
+    pub(crate) filter: String,
+    /// Its number, from 1.
+    pub(crate) rule: u32,
+    /// What it does, and its code.
+    pub(crate) action: String,
+    /// Packets per second that it was the first to match.
+    pub(crate) pps: u64,
+    /// Packets since its filter was attached.
+    pub(crate) total: u64,
+}
+
 /// One drop reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct DropRate {
@@ -112,6 +132,7 @@ impl Rates {
             engines: engines(before, after, per_second),
             targets: targets(before, after, per_second),
             sessions: sessions(before, after, per_second),
+            rules: rules(before, after, per_second),
             drops: drops(&before.head.books.dropped, &after.head.books.dropped, per_second),
             passed_pps: per_second.of(before.head.books.passed, after.head.books.passed),
             held: after.head.books.held,
@@ -194,6 +215,26 @@ fn sessions(before: &Status, after: &Status, per_second: PerSecond) -> Vec<Sessi
         }
     };
     after.sessions.iter().map(rate).collect()
+}
+
+fn rules(before: &Status, after: &Status, per_second: PerSecond) -> Vec<RuleRate> {
+    let rate = |row: &RuleStatus| {
+        let same = |old: &&RuleStatus| {
+            old.at == row.at && (old.generation, old.rule.rule) == (row.generation, row.rule.rule)
+        };
+        let old = before.rules.iter().find(same).map_or(0, |old| old.rule.matched);
+        RuleRate {
+            at: row.at.to_string(),
+            filter: row.filter.clone(),
+            rule: row.rule.rule,
+            action: format!("{} {}", row.rule.action, row.rule.code),
+            pps: per_second.of(old, row.rule.matched),
+            total: row.rule.matched,
+        }
+    };
+    let mut rates: Vec<_> = after.rules.iter().map(rate).collect();
+    rates.sort_by_key(|rate| std::cmp::Reverse((rate.pps, rate.total)));
+    rates
 }
 
 fn drops(before: &Counts, after: &Counts, per_second: PerSecond) -> Vec<DropRate> {

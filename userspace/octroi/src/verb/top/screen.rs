@@ -14,6 +14,9 @@ use ratatui::{
 use super::{Watch, rates::Rates};
 use crate::table::thousands;
 
+/// The most rules on one screen: the fastest.
+const RULES_MAX: usize = 8;
+
 /// Draws until `q`, Ctrl-C or `count` looks.
 pub(super) fn run(watch: &mut Watch, interval: Duration, count: Option<u64>) -> Result<()> {
     let mut terminal = ratatui::try_init().context("top draws on a terminal; elsewhere use --json")?;
@@ -63,12 +66,13 @@ fn is_end(key: KeyEvent) -> bool {
 
 fn draw(frame: &mut Frame<'_>, rates: &Rates) {
     let height = |rows: usize| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(3));
-    let [head, queues, engines, targets, sessions, drops] = Layout::vertical([
+    let [head, queues, engines, targets, sessions, rules, drops] = Layout::vertical([
         Constraint::Length(1),
         height(rates.queues.len()),
         height(rates.engines.len()),
         height(rates.targets.len()),
         if rates.sessions.is_empty() { Constraint::Length(0) } else { height(rates.sessions.len()) },
+        if rates.rules.is_empty() { Constraint::Length(0) } else { height(rates.rules.len().min(RULES_MAX)) },
         Constraint::Fill(1),
     ])
     .areas(frame.area());
@@ -101,6 +105,14 @@ fn draw(frame: &mut Frame<'_>, rates: &Rates) {
     if !rates.sessions.is_empty() {
         let heading = ["slot", "application", "received/s", "sent/s", "dropped/s"];
         table(frame, sessions, "applications", heading, rows);
+    }
+    let rows = rates.rules.iter().take(RULES_MAX).map(|r| {
+        let [pps, total] = [r.pps, r.total].map(thousands);
+        [r.at.clone(), r.filter.clone(), r.rule.to_string(), r.action.clone(), pps, total]
+    });
+    if !rates.rules.is_empty() {
+        let heading = ["where", "filter", "rule", "action", "packets/s", "total"];
+        table(frame, rules, "rules", heading, rows);
     }
     let rows = rates.drops.iter().map(|d| [d.reason.clone(), thousands(d.pps), thousands(d.total)]);
     table(frame, drops, "drops", ["reason", "packets/s", "total"], rows);

@@ -42,18 +42,18 @@ impl Scene {
     }
 
     fn run(&self, more: &[&str]) -> Result<Outcome> {
-        self.line(more).run()
+        self.line(more).offline()?.run()
     }
 
     /// Runs it and gives what was counted.
     fn counted(&self, more: &[&str]) -> serde_json::Value {
         let run = self.line(more);
         let key = run.key_file.as_deref().map(key::read).transpose().unwrap();
-        let (bundle, filter) = run.options.one(&run.file).unwrap().unwrap();
+        let (bundle, filter) = run.options.one(run.file.as_deref().unwrap()).unwrap().unwrap();
         let params = Params { bounds: Bounds { least: 0, most: PACKET_BYTES_MAX }, key };
         let bound = filter.bind(&params).unwrap();
         let mut tally = Tally::new(&bundle, &bound);
-        assert!(matches!(run.judge(&bound, &mut tally), Ok(Some(Ended::Whole))));
+        assert!(matches!(run.offline().unwrap().judge(&bound, &mut tally), Ok(Some(Ended::Whole))));
         serde_json::to_value(tally.summary()).unwrap()
     }
 

@@ -1,0 +1,317 @@
+//! Filters on the road: which is attached to what, put in force whole or not at all, and taken along by what goes.
+//!
+//! A filter that replaces another is in force for every engine before the other is let go; if any step fails, the other
+//! stays as it was. A target's filter goes with the target. It compiles nothing: [`crate::filters`] does.
+use abi::steer::{builtin, kind};
+use client::control::{
+    refusal::{Code, Refusal},
+    ruler::{FilterRow, HeaderRow, RuleRow, TargetName, TargetSort, Where},
+};
+use ixp::{
+    filter::{Filters, Installed, TargetRef, TooManyFilters},
+    port::PortId,
+};
+use multistack::{
+    registry::{Builtin, Registry},
+    slots::TupleId,
+};
+
+use super::{Road, ports::Ports};
+use crate::{
+    Causes,
+    filters::{
+        Ready,
+        order::{Site, bounds},
+    },
+};
+
+/// The MTU that is reckoned with while a device is not there.
+const USUAL_MTU: u32 = 1500;
+
+/// The filters that are attached.
+#[derive(Debug, Default)]
+pub struct Attachments {
+    all: Vec<Attached>,
+    /// The number given last.
+    last: u64,
+    /// All of them as engines see them.
+    tables: Filters,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+struct Attached {
+    place: Place,
+    filter: Ready,
+}
+
+/// To what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// An interface, by its number.
+    Interface(usize),
+    /// A target.
+    Target(TargetRef),
+}
+
+impl Attachments {
+    /// As engines see them.
+    #[must_use]
+    pub fn tables(&self) -> &Filters {
+        &self.tables
+    }
+
+    /// A number that no filter had.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Follows the ports that interfaces have now.
+    ///
+    /// # Errors
+    /// There are more filters than engines can have; nothing has changed.
+    pub fn follow(&mut self, ports: &Ports) -> Result<(), TooManyFilters> {
+        let mut tables = Filters::default();
+        for Attached { place, filter } in &self.all {
+            match place {
+                Place::Interface(number) => {
+                    let own = ports.iter().filter(|(_, port)| port.interface == *number);
+                    own.map(|(id, _)| id)
+                        .try_for_each(|id: PortId| tables.add_port(id, &filter.installed))?;
+                }
+                Place::Target(target) => tables.add_target(*target, &filter.installed)?,
+            }
+        }
+        self.tables = tables;
+        Ok(())
+    }
+
+    fn find(&self, place: Place) -> Option<usize> {
+        self.all.iter().position(|attached| attached.place == place)
+    }
+}
+
+impl Road {
+    /// What a filter must know that is to be attached there.
+    ///
+    /// # Errors
+    /// There is no such thing.
+    pub fn filter_site(&self, at: &Where) -> Result<Site, Refusal> {
+        let engines = self.engines.count();
+        Ok(match self.place(at)? {
+            Place::Interface(number) => {
+                Site { mtu: self.mtu_of(number), tags: self.tags_of(number), engines }
+            }
+            Place::Target(_) => Site { mtu: self.least_mtu(), tags: 0, engines },
+        })
+    }
+
+    /// A number for the next filter.
+    pub fn number_filter(&mut self) -> u64 {
+        self.filters.number()
+    }
+
+    /// Puts a filter in force, in place of the one that is there, which is returned as it was last.
+    ///
+    /// # Errors
+    /// It cannot be had there; everything is as before.
+    pub fn attach_filter(&mut self, filter: Ready) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
+        if filter.needs_header() {
+            let why = "scope `interface` and pass codes take a header program, and this filter has none";
+            return Err(Code::Einval.because(why));
+        }
+        let place = self.place(&filter.at)?;
+        let filter = self.fitted(place, filter);
+        let before = self.filters.all.clone();
+        let attached = Attached { place, filter };
+        let replaced = match self.filters.find(place) {
+            Some(at) => Some(std::mem::replace(&mut self.filters.all[at], attached.clone())),
+            None => {
+                self.filters.all.push(attached.clone());
+                None
+            }
+        };
+        self.put_in_force(before)?;
+        Ok((attached.row(), replaced.as_ref().map(Attached::row)))
+    }
+
+    /// Takes a filter away, and returns it as it was last.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be taken away; everything is as before.
+    pub fn detach_filter(&mut self, at: &Where) -> Result<FilterRow, Refusal> {
+        let place = self.place(at)?;
+        let none = || Code::Enoent.because(format_args!("no filter is attached to {at}"));
+        let at = self.filters.find(place).ok_or_else(none)?;
+        let before = self.filters.all.clone();
+        let gone = self.filters.all.remove(at);
+        self.put_in_force(before)?;
+        Ok(gone.row())
+    }
+
+    /// Every filter.
+    #[must_use]
+    pub fn filter_rows(&self) -> Vec<FilterRow> {
+        self.filters.all.iter().map(Attached::row).collect()
+    }
+
+    /// Lets go of the filters of targets that are gone.
+    pub fn release_filters(&mut self) {
+        let gone = |attached: &Attached| match attached.place {
+            Place::Interface(_) => false,
+            Place::Target(target) => !is_there(&self.registry, target),
+        };
+        if !self.filters.all.iter().any(gone) {
+            return;
+        }
+        let before = self.filters.all.clone();
+        let (released, stay) = before.iter().cloned().partition(gone);
+        self.filters.all = stay;
+        let released: Vec<Attached> = released;
+        // It judges nothing any more, for its target's generation is over: what fails now is tried at the next event.
+        if let Err(refusal) = self.put_in_force(before) {
+            tracing::warn!(%refusal, "filters of released targets stay");
+            return;
+        }
+        for Attached { filter, .. } in released {
+            tracing::info!(filter = filter.report.filter, at = %filter.at, "went with its target");
+        }
+    }
+
+    /// Fits the filters of an interface, and those of targets, to what the device is like now.
+    pub(super) fn refit_filters(&mut self) -> Result<(), TooManyFilters> {
+        let all = std::mem::take(&mut self.filters.all);
+        let refitted = all.into_iter().map(|Attached { place, filter }| {
+            let filter = self.fitted(place, filter);
+            Attached { place, filter }
+        });
+        self.filters.all = refitted.collect();
+        self.filters.follow(&self.ports)
+    }
+
+    /// A filter whose outputs are as long as they may be there. One that changes for it is another filter, with a number
+    /// of its own.
+    fn fitted(&mut self, place: Place, filter: Ready) -> Ready {
+        let mtu = match place {
+            Place::Interface(number) => self.mtu_of(number),
+            Place::Target(_) => self.least_mtu(),
+        };
+        if filter.installed.bound().bounds() == bounds(mtu) {
+            return filter;
+        }
+        let bound = filter.installed.bound().within(bounds(mtu));
+        let number = self.filters.number();
+        Ready { installed: Installed::new(bound, number, self.engines.count()), ..filter }
+    }
+
+    /// Tells the engines, and waits until each knows. If that fails, `before` is in force again.
+    fn put_in_force(&mut self, before: Vec<Attached>) -> Result<(), Refusal> {
+        let told =
+            self.filters.follow(&self.ports).map_err(anyhow::Error::from).and_then(|()| self.publish());
+        let Err(error) = told else { return Ok(()) };
+        self.filters.all = before;
+        let back = self.filters.follow(&self.ports).map_err(anyhow::Error::from);
+        if let Err(error) = back.and_then(|()| self.publish()) {
+            tracing::warn!("an engine was not told that filters stay: {}", Causes(&error));
+        }
+        Err(match error.downcast_ref::<TooManyFilters>() {
+            Some(_) => {
+                let most = ixp::filter::MAX_FILTERS as u64;
+                Refusal::limit("attached filters", most + 1, most)
+            }
+            None => Code::Eio.because(Causes(&error)),
+        })
+    }
+
+    fn place(&self, at: &Where) -> Result<Place, Refusal> {
+        match at {
+            Where::Port(name) => {
+                let number = self.interfaces.iter().position(|one| one.settings.name() == name);
+                let unknown = || Code::Enoent.because(format_args!("no interface {name} is configured"));
+                Ok(Place::Interface(number.ok_or_else(unknown)?))
+            }
+            Where::Target(target) => {
+                let unknown = || Code::Enoent.because(format_args!("there is no target {target}"));
+                Ok(Place::Target(target_of(&self.registry, *target).ok_or_else(unknown)?))
+            }
+        }
+    }
+
+    fn mtu_of(&self, number: usize) -> u32 {
+        self.interfaces.get(number).and_then(|one| one.mtu()).unwrap_or(USUAL_MTU)
+    }
+
+    /// A target's packets may come by any interface.
+    fn least_mtu(&self) -> u32 {
+        self.interfaces.iter().filter_map(|one| one.mtu()).min().unwrap_or(USUAL_MTU)
+    }
+
+    fn tags_of(&self, number: usize) -> usize {
+        self.interfaces.get(number).map_or(0, |one| one.settings.vlan.len())
+    }
+}
+
+impl Ready {
+    /// Whether it cannot be attached as asked without a header program.
+    fn needs_header(&self) -> bool {
+        self.scope == client::control::ruler::Scope::Interface || !self.pass.is_empty()
+    }
+}
+
+impl Attached {
+    fn row(&self) -> FilterRow {
+        let Ready { at, scope, pass, file, report, rules, degraded, installed } = &self.filter;
+        let counts = installed.counts();
+        let rules = rules.iter().zip(&counts.rules);
+        FilterRow {
+            at: at.clone(),
+            filter: report.filter.clone(),
+            file: file.clone(),
+            scope: *scope,
+            pass: pass.clone(),
+            generation: installed.generation(),
+            engines: report.engines.iter().map(|engine| engine.rung.to_owned()).collect(),
+            degraded: degraded.clone(),
+            header: HeaderRow::default(),
+            rules: rules
+                .map(|(rule, count)| RuleRow {
+                    matched: count.matched,
+                    refused: count.refused,
+                    ..rule.clone()
+                })
+                .collect(),
+            unmatched: counts.unmatched,
+        }
+    }
+}
+
+/// The target that a request names, as packets name it.
+fn target_of(registry: &Registry, TargetName { kind: sort, id, tuple }: TargetName) -> Option<TargetRef> {
+    match sort {
+        TargetSort::Builtin => {
+            let (_, registration, _) = registry.list().find(|(known, ..)| known.raw() == id)?;
+            let id_of = match registration.builtin {
+                Builtin::Sink => builtin::SINK,
+                Builtin::Echo => builtin::ECHO,
+            };
+            // What it does is its id there, and its number its generation.
+            Some(TargetRef { kind: kind::BUILTIN, id: id_of, generation: id, tuple: None })
+        }
+        TargetSort::Stack => {
+            let session = registry.sessions().find(|session| session.id.slot == id)?;
+            if tuple.is_some_and(|number| !session.tuples.contains_key(&number)) {
+                return None;
+            }
+            Some(TargetRef { kind: kind::STACK, id, generation: session.id.generation, tuple })
+        }
+    }
+}
+
+fn is_there(registry: &Registry, target: TargetRef) -> bool {
+    if target.kind == kind::BUILTIN {
+        return registry.list().any(|(id, ..)| id == TupleId::from_raw(target.generation));
+    }
+    let name = TargetName { kind: TargetSort::Stack, id: target.id, tuple: target.tuple };
+    target_of(registry, name) == Some(target)
+}
