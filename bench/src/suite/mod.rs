@@ -7,7 +7,6 @@
 //! | [`burst`] | `burst_veth`: the longest burst without loss |
 //! | [`rates`] | `ndr_veth_*`, `pdr_veth_*`: the highest rates without loss, searched; a suite of its own |
 //! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
-//! | [`header`] | `header_signatures`, `header_www`, `header_tuples`: generated header programs against the same by hand |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
 //! | [`mux`] | `mux_64`, `mux_64_stacks`: into the rings of applications; the suite `stacks` |
 //! | [`capture`] | `capture_memory`, `capture_veth`, `top_veth`: what looking costs |
@@ -31,7 +30,6 @@ mod burst;
 mod capture;
 mod delivery;
 mod echoes;
-mod header;
 mod http;
 mod inner;
 mod latency;
@@ -114,10 +112,9 @@ impl Extent {
 /// A group of rows that share what they are measured with, and what measures them.
 type Group = (&'static [&'static str], fn(u32, &mut Vec<Row>) -> Result<()>);
 
-const ROAD: [Group; 8] = [
+const ROAD: [Group; 7] = [
     (&["memory_64", "contexts_8_vs_1"], inner::rows),
     (&["steer_hit", "steer_miss"], steer::rows),
-    (&["header_signatures", "header_www", "header_tuples"], header::rows),
     (&["rx_veth_60", "rx_veth_60_floor", "echo_veth_60", "echo_veth_60_kernel"], wire::rows),
     (&["latency_veth_10", "latency_veth_50", "latency_veth_90"], latency::rows),
     (&["burst_veth", "burst_veth_bare"], burst::rows),

@@ -1,10 +1,11 @@
-//! Ruler in memory, on one core, against what else scans packets: the suite `ruler`.
+//! Ruler in memory and in XDP, on one core, against what else scans packets: the suite `ruler`.
 //!
 //! | module | rows |
 //! |---|---|
 //! | [`literals`] | `r1_*`, `r1_bytes_*`, `r2_*`, `r4_*`: literals anywhere in a packet |
 //! | [`header`] | `r3`: a filter that looks at headers alone; `p9_class_*`: what a class handed over saves |
 //! | [`requests`] | `r5_*`: every packet rewritten |
+//! | [`programs`] | `r6_*`: generated header programs in XDP against the same by hand |
 //! | [`compiling`] | `r7`: a thousand rules, from source to bound |
 //!
 //! Bare ids are against an aim of their own, in absolute figures, which means something on the machine of the record only;
@@ -17,16 +18,18 @@ use crate::report::bench::Row;
 mod compiling;
 mod header;
 mod literals;
+mod programs;
 mod requests;
 
 /// What is measured, in order.
-pub(super) const GROUPS: [Group; 7] = [
+pub(super) const GROUPS: [Group; 8] = [
     (&literals::R1.ids, |runs, rows| literals::rows(&literals::R1, runs, rows)),
     (&literals::R1_BYTES.ids, |runs, rows| literals::rows(&literals::R1_BYTES, runs, rows)),
     (&literals::R2.ids, |runs, rows| literals::rows(&literals::R2, runs, rows)),
     (&literals::R4.ids, |runs, rows| literals::rows(&literals::R4, runs, rows)),
     (&header::IDS, header::rows),
     (&requests::IDS, requests::rows),
+    (&programs::IDS, programs::rows),
     (&compiling::IDS, compiling::rows),
 ];
 

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use ruler::{
     exec::{
-        ladder::{self, Slow},
+        ladder::{self, Screens, Slow},
         lanes::BATCH_MAX,
     },
     filter::{Bound, Filter, Limits, Packet, Params, Scratch, Verdict},
@@ -147,7 +147,10 @@ impl Bench {
 
     /// The filter on another engine than the best, by taking the better ones away. What was to be said of it was said.
     fn forced(&self, engine: Engine, file: &Path) -> Result<Filter> {
-        let mut engines = ladder::Limits { small_cells: 0, ..ladder::Limits::default() };
+        let (screens, pieces) = (Screens::Refused, 0);
+        let none =
+            ladder::Limits { wide_states: 0, small_cells: 0, screens, pieces, ..ladder::Limits::default() };
+        let mut engines = none;
         if engine != Engine::Large {
             engines = ladder::Limits { large_cells: 0, groups: 0, slow: Slow::Allowed, ..engines };
         }

@@ -24,6 +24,8 @@ use crate::report::{
     interleave::interleaved,
 };
 
+/// The rows.
+pub(super) const IDS: [&str; 3] = ["r6_signatures", "r6_www", "r6_tuples"];
 /// How many times the nanoseconds of a program by hand a generated one may take.
 const LIMIT: f64 = 1.25;
 /// Runs on each frame, of which one figure is made.
@@ -62,9 +64,9 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     let www = [tcp(0, 80, 0), tcp(0, 80, 12), tcp(0, 443, 0), udp(0, 80, &[7; 18]), other()];
     let tuples = [flow(0), flow(21), flow(42), flow(63), tcp(64, 80, 0), udp(65, 53, &[7; 18]), other()];
     let sets: [(&str, &'static str, String, &[Vec<u8>]); 3] = [
-        ("header_signatures", LAB_SIGNATURES, SIGNATURES.to_owned(), &signatures),
-        ("header_www", LAB_WWW, WWW.to_owned(), &www),
-        ("header_tuples", LAB_TUPLES, tuples_source(), &tuples),
+        ("r6_signatures", LAB_SIGNATURES, SIGNATURES.to_owned(), &signatures),
+        ("r6_www", LAB_WWW, WWW.to_owned(), &www),
+        ("r6_tuples", LAB_TUPLES, tuples_source(), &tuples),
     ];
     for (id, by_hand, source, frames) in sets {
         let (ours, peer) = (Generated::load(&source)?, by_hand);
