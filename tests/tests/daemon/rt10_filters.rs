@@ -42,7 +42,7 @@ fn rt10_a_ports_filter_accepts_rejects_and_rewrites() -> Result<()> {
     let (echo, sink) = (served.load(ECHO, 1, 100), served.load(SINK, 1, 100));
     let before = served.drain()?;
     let rules = "e:Ethernet_IPv4 i:IPv4_UDP u:UDP with [dest=7~2] p:* \
-                   => e i with [ttl=9, csum=ipv4_csum()] u p class 5;\n\
+                   => e i with [tos=0x28, csum=ipv4_csum()] u p class 5;\n\
                  Ethernet_IPv4 IPv4_UDP UDP with [dest=9~2] * => reject 3;";
     let (row, replaced) = filter::put(served.daemon.control(), &at, rules)?;
     ensure!(replaced.is_none() && row.at == at, "{row:?}");
@@ -72,10 +72,10 @@ fn rt10_a_ports_filter_accepts_rejects_and_rewrites() -> Result<()> {
         ("target.bytes", echo.bytes(0, 10)? + sink.bytes(0, 20)? + 5 * unmatched[0].len() as u64),
     ];
     served.drain()?.moved(&before, &moves)?;
-    // The answers have the ttl that the filter wrote.
+    // The answers have the type of service that the filter wrote.
     let answers = Served::frames_of(&tap, ECHO)?;
     assert_eq!(answers.len(), 10);
-    ensure!(answers.iter().all(|answer| answer[22] == 9), "{:02x?}", answers[0]);
+    ensure!(answers.iter().all(|answer| answer[15] == 0x28), "{:02x?}", answers[0]);
     let rows = filter::list(served.daemon.control())?;
     let counts: Vec<_> = rows[0].rules.iter().map(|rule| rule.matched).collect();
     assert_eq!((rows.len(), counts, rows[0].unmatched), (1, vec![10, 20], 5));
