@@ -2,10 +2,12 @@
 //!
 //! A filter that replaces another is in force for every engine before the other is let go; if any step fails, the other
 //! stays as it was. A target's filter goes with the target. It compiles nothing: [`crate::filters`] does.
+use std::sync::Arc;
+
 use abi::steer::{builtin, kind};
 use client::control::{
     refusal::{Code, Refusal},
-    ruler::{FilterRow, HeaderRow, RuleRow, TargetName, TargetSort, Where},
+    ruler::{FilterRow, RuleRow, TargetName, TargetSort, Where},
 };
 use ixp::{
     filter::{Filters, Installed, TargetRef, TooManyFilters},
@@ -16,7 +18,11 @@ use multistack::{
     slots::TupleId,
 };
 
-use super::{Road, ports::Ports};
+use super::{
+    Road,
+    header::{Header, Without},
+    ports::Ports,
+};
 use crate::{
     Causes,
     filters::{
@@ -43,6 +49,7 @@ pub struct Attachments {
 struct Attached {
     place: Place,
     filter: Ready,
+    header: Result<Arc<Header>, Without>,
 }
 
 /// To what.
@@ -73,7 +80,7 @@ impl Attachments {
     /// There are more filters than engines can have; nothing has changed.
     pub fn follow(&mut self, ports: &Ports) -> Result<(), TooManyFilters> {
         let mut tables = Filters::default();
-        for Attached { place, filter } in &self.all {
+        for Attached { place, filter, .. } in &self.all {
             match place {
                 Place::Interface(number) => {
                     let own = ports.iter().filter(|(_, port)| port.interface == *number);
@@ -117,14 +124,17 @@ impl Road {
     /// # Errors
     /// It cannot be had there; everything is as before.
     pub fn attach_filter(&mut self, filter: Ready) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
-        if filter.needs_header() {
-            let why = "scope `interface` and pass codes take a header program, and this filter has none";
-            return Err(Code::Einval.because(why));
-        }
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
+        let header = self.load_header(place, &filter);
+        if let (true, Err(without)) = (filter.needs_header(), &header) {
+            let why = &without.why;
+            return Err(Code::Eio.because(format_args!(
+                "scope `interface` and pass codes take a header program, and there is none: {why}"
+            )));
+        }
         let before = self.filters.all.clone();
-        let attached = Attached { place, filter };
+        let attached = Attached { place, filter, header };
         let replaced = match self.filters.find(place) {
             Some(at) => Some(std::mem::replace(&mut self.filters.all[at], attached.clone())),
             None => {
@@ -132,7 +142,13 @@ impl Road {
                 None
             }
         };
-        self.put_in_force(before)?;
+        self.put_in_force(before.clone())?;
+        // Every engine goes by the new filter now, and ignores classes of the old one.
+        if let Err(error) = self.set_slot(place) {
+            self.filters.all = before.clone();
+            self.put_in_force(before)?;
+            return Err(Code::Eio.because(Causes(&error)));
+        }
         Ok((attached.row(), replaced.as_ref().map(Attached::row)))
     }
 
@@ -146,7 +162,12 @@ impl Road {
         let at = self.filters.find(place).ok_or_else(none)?;
         let before = self.filters.all.clone();
         let gone = self.filters.all.remove(at);
-        self.put_in_force(before)?;
+        // First nothing is rejected any more before it is steered, then nothing after.
+        self.set_slot(place).map_err(|error| Code::Eio.because(Causes(&error)))?;
+        if let Err(refusal) = self.put_in_force(before) {
+            self.renew_slot(place);
+            return Err(refusal);
+        }
         Ok(gone.row())
     }
 
@@ -182,9 +203,9 @@ impl Road {
     /// Fits the filters of an interface, and those of targets, to what the device is like now.
     pub(super) fn refit_filters(&mut self) -> Result<(), TooManyFilters> {
         let all = std::mem::take(&mut self.filters.all);
-        let refitted = all.into_iter().map(|Attached { place, filter }| {
+        let refitted = all.into_iter().map(|Attached { place, filter, header }| {
             let filter = self.fitted(place, filter);
-            Attached { place, filter }
+            Attached { place, filter, header }
         });
         self.filters.all = refitted.collect();
         self.filters.follow(&self.ports)
@@ -203,6 +224,51 @@ impl Road {
         let bound = filter.installed.bound().within(bounds(mtu));
         let number = self.filters.number();
         Ready { installed: Installed::new(bound, number, self.engines.count()), ..filter }
+    }
+
+    /// The header program of a filter there; it is not in its slot yet.
+    fn load_header(&self, place: Place, filter: &Ready) -> Result<Arc<Header>, Without> {
+        let Place::Interface(number) = place else {
+            return Err(Without::of("a target's filter runs after that of the port"));
+        };
+        let interface = self.interfaces.get(number).ok_or_else(|| Without::of("no such interface"))?;
+        let slot = interface.header_slot().map_err(Without::of)?;
+        let slot = slot.ok_or_else(|| Without::of("the interface is not served now"))?;
+        let counters = self.bpf.counters().map_err(Without::of)?;
+        Header::load(filter, &slot, &counters).map(Arc::new)
+    }
+
+    /// Puts the header program of an interface's filter before `steer`, or takes away what is there.
+    fn set_slot(&self, place: Place) -> anyhow::Result<()> {
+        let Place::Interface(number) = place else { return Ok(()) };
+        let Some(slot) = self.interfaces.get(number).and_then(|one| one.header_slot().transpose()) else {
+            return Ok(());
+        };
+        let header = self.filters.find(place).and_then(|at| self.filters.all[at].header.as_ref().ok());
+        match header {
+            Some(header) => header.put(&slot?)?,
+            None => slot?.clear()?,
+        }
+        Ok(())
+    }
+
+    fn renew_slot(&self, place: Place) {
+        if let Err(error) = self.set_slot(place) {
+            tracing::warn!("the header program is not as it should be: {}", Causes(&error));
+        }
+    }
+
+    /// Makes the header program of an interface's filter anew: the device was attached again, or the filter has another
+    /// number.
+    pub(super) fn renew_header(&mut self, number: usize) {
+        let place = Place::Interface(number);
+        let Some(at) = self.filters.find(place) else { return };
+        let header = self.load_header(place, &self.filters.all[at].filter);
+        if let Err(Without { why, .. }) = &header {
+            tracing::warn!(filter = self.filters.all[at].filter.report.filter, "no header program: {why}");
+        }
+        self.filters.all[at].header = header;
+        self.renew_slot(place);
     }
 
     /// Tells the engines, and waits until each knows. If that fails, `before` is in force again.
@@ -263,7 +329,7 @@ impl Attached {
     fn row(&self) -> FilterRow {
         let Ready { at, scope, pass, file, report, rules, degraded, installed } = &self.filter;
         let counts = installed.counts();
-        let rules = rules.iter().zip(&counts.rules);
+        let (rules, header) = ((0..=u16::MAX).zip(rules).zip(&counts.rules), &self.header);
         FilterRow {
             at: at.clone(),
             filter: report.filter.clone(),
@@ -273,11 +339,15 @@ impl Attached {
             generation: installed.generation(),
             engines: report.engines.iter().map(|engine| engine.rung.to_owned()).collect(),
             degraded: degraded.clone(),
-            header: HeaderRow::default(),
+            header: match header {
+                Ok(header) => header.row(),
+                Err(without) => without.row(),
+            },
             rules: rules
-                .map(|(rule, count)| RuleRow {
+                .map(|((number, rule), count)| RuleRow {
                     matched: count.matched,
                     refused: count.refused,
+                    header: header.as_ref().map_or(0, |header| header.decided(number)),
                     ..rule.clone()
                 })
                 .collect(),

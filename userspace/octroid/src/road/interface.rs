@@ -6,7 +6,7 @@ use abi::port::{MAX_TAGS, PortConfig, TRANSIT};
 use anyhow::{Context, Result, bail};
 use ixp::{engines::Engines, panel::Activity, port::PortId};
 use xsk::{
-    bpf::{AttachSpec, Attached, BpfError, Instance, Object, QueueSockets},
+    bpf::{AttachSpec, Attached, BpfError, HeaderSlot, Instance, Object, QueueSockets},
     socket::{InterfaceName, QueueConfig, XskPort},
 };
 
@@ -151,6 +151,14 @@ impl Interface {
         let held = self.held.insert(Held { programs, index: facts.link.index, queues: facts.queues, origin });
         // An earlier daemon's header program knows generations that this one gives to other filters.
         Ok(held.programs.header_slot()?.clear()?)
+    }
+
+    /// The slot of a header program; `None` while nothing is attached.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn header_slot(&self) -> Result<Option<HeaderSlot>, BpfError> {
+        self.held.as_ref().map(|held| held.programs.header_slot()).transpose()
     }
 
     /// Tells the attached programs that the device has changed.

@@ -19,6 +19,7 @@
 //! | [`readings`] | every number there is, read once |
 pub mod addresses;
 pub mod filters;
+pub mod header;
 pub mod interface;
 pub mod network;
 pub mod offload;
@@ -265,7 +266,9 @@ impl Road {
         self.refit_filters()?;
         self.publish()?;
         let interface = self.interfaces.get_mut(number).context("no such interface")?;
-        interface.open_queues(number, facts, &mut self.engines, &mut self.ports)
+        interface.open_queues(number, facts, &mut self.engines, &mut self.ports)?;
+        self.renew_header(number);
+        Ok(())
     }
 
     /// Closes the sockets of an interface; its programs stay attached.

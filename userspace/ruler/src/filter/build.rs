@@ -89,7 +89,7 @@ pub(super) fn build_keeping(
     let troubles = troubles.into_iter().map(|trouble| trouble.file(file)).collect();
     let kept = Kept { interned, rules };
     let built = built.map(|class_of| Filter {
-        name: filter.name.clone(),
+        resolved: filter.clone(),
         file: file.to_owned(),
         rules: filter.rules.iter().map(rule).collect(),
         walker: Walker::new(&dag),

@@ -23,6 +23,10 @@ use crate::{
     bundle::Bundle,
     dag::{self, Dag},
     diagnostic::Diagnostic,
+    ebpf::{
+        self,
+        limits::{Loaded, Unfit},
+    },
     exec::{engine::Engine, ladder},
     resolve::resolve,
     resolved,
@@ -52,7 +56,8 @@ pub struct Limits {
 /// A compiled filter: complete but for the key and the bounds of where it runs.
 #[derive(Debug)]
 pub struct Filter {
-    name: String,
+    /// What it was made from.
+    resolved: resolved::Filter,
     /// The file that has it, for diagnostics.
     file: String,
     rules: Vec<Rule>,
@@ -112,13 +117,25 @@ impl Filter {
     /// The name after `filter`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.resolved.name
     }
 
     /// Its header DAG.
     #[must_use]
     pub const fn dag(&self) -> &Dag {
         &self.dag
+    }
+
+    /// Its header program, as deep as the limits and the kernel, which is `load`, allow; see [`ebpf::limits::fit`].
+    ///
+    /// # Errors
+    /// Even the shallowest is too large, or refused.
+    pub fn header_program<T, E>(
+        &self,
+        settings: &ebpf::Settings<'_>,
+        load: impl FnMut(&ebpf::Program) -> Result<Loaded<T>, E>,
+    ) -> Result<(ebpf::Program, Loaded<T>), Unfit<E>> {
+        ebpf::limits::fit(&self.resolved, &self.dag, settings, load)
     }
 
     /// How many rules it has.

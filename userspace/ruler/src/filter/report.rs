@@ -60,7 +60,7 @@ impl Filter {
     #[must_use]
     pub fn report(&self) -> Report {
         Report {
-            filter: self.name.clone(),
+            filter: self.name().to_owned(),
             nodes: self.dag.nodes().count(),
             classes: self.classes.len(),
             decided: self.classes.iter().filter(|class| class.scans.is_empty()).count(),

@@ -192,6 +192,12 @@ impl HeaderCounters {
     }
 }
 
+impl std::fmt::Debug for HeaderCounters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeaderCounters").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
 impl AsFd for HeaderCounters {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.fd()
