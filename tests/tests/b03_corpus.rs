@@ -13,7 +13,8 @@ use octroi_tests::{
 mod wire_judge;
 
 /// Counters that steering moves only for reasons that no frame has: sockets, classes, a broken chain.
-const NOT_OF_A_FRAME: [XdpCounter; 2] = [XdpCounter::PassNoSocket, XdpCounter::JumpMissed];
+const NOT_OF_A_FRAME: [XdpCounter; 3] =
+    [XdpCounter::PassNoSocket, XdpCounter::JumpMissed, XdpCounter::RulerPass];
 
 #[test]
 fn b03_twin_and_oracle_agree_on_the_corpus_and_it_reaches_every_rule() -> Result<()> {

@@ -264,7 +264,7 @@ mod tests {
         let made = order("filter f TCP with [dest=80] * => accept;").make().unwrap();
         assert!(made.filter.is_none() && made.said.report.is_none());
         assert_eq!(codes(&made), ["RL205"]);
-        assert_eq!(made.said.diagnostics[0]["span"]["start"], 46);
+        assert_eq!(made.said.diagnostics[0]["span"]["start"], 41);
         assert!(made.said.text.contains("f.rl:2:"), "{}", made.said.text);
         let anonymising = "filter f Ethernet i:IPv4 p:* => i with [src=prefix_anon(i.src)] p;";
         assert!(codes(&order(anonymising).make().unwrap()).contains(&"RL404"));
