@@ -198,7 +198,7 @@ fn rt10_scope_interface_judges_what_nobody_claims() -> Result<()> {
     assert_eq!(now.sum("rx"), before.sum("rx"));
     let echo = served.load(ECHO, 1, 100);
     // A new tap, as the OS stack told of ports that nobody listens on.
-    served.echoes(&echo, &Tap::open(&served.pair.peer)?, 0, 20)?;
+    assert_eq!(echo.echo_from(&Tap::open(&served.pair.peer)?, 0, 20)?, Tally::whole(20));
     filter::take(served.daemon.control(), &at)?;
     served.finish()
 }
