@@ -169,7 +169,8 @@ impl Judges {
             let (said, _) = said.split_at_mut(members.len());
             let mut batch = Members { frames: &mut *frames, lanes: &*lanes, members, class_generation };
             let entries = installed.bound().judge(&mut seat.scratch, &mut batch, said);
-            if let Some(frame) = frames.first() {
+            let first = members.first().and_then(|(_, at)| frames.get(usize::from(*at)));
+            if let Some(frame) = first {
                 env.ledger.add(frame.port(), Counter::RulerFromClass, u64::from(entries.from_class));
                 env.ledger.add(frame.port(), Counter::RulerFromZero, u64::from(entries.from_zero));
             }
@@ -189,13 +190,12 @@ impl Judges {
 
 /// Makes a packet what its filter made of it.
 fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env<'_>) {
-    let lost = |counter| Verdict::Drop(counter);
     match fate {
         Fate::Accepted(code) => lane.context.meta.class = *code,
-        Fate::Rejected(_) => lane.verdict = lost(const { Loss::of(Counter::RulerReject) }),
-        Fate::Unmatched => lane.verdict = lost(const { Loss::of(Counter::RulerNoMatch) }),
+        Fate::Rejected(_) => lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerReject) }),
+        Fate::Unmatched => lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerNoMatch) }),
         Fate::Refused(refusal) => {
-            lane.verdict = lost(match refusal {
+            lane.verdict = Verdict::Drop(match refusal {
                 Refusal::TooLong => const { Loss::of(Counter::RulerTooLong) },
                 Refusal::TooShort => const { Loss::of(Counter::RulerTooShort) },
                 Refusal::Field => const { Loss::of(Counter::RulerField) },
@@ -206,7 +206,7 @@ fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env
                 env.ledger.add(frame.port(), Counter::RulerCsumSkipped, u64::from(*skipped_sums));
             }
             if frame.set_range(at.clone()).is_err() {
-                lane.verdict = lost(const { Loss::of(Counter::RulerTooLong) });
+                lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerTooLong) });
                 return;
             }
             lane.context.meta.class = *code;
