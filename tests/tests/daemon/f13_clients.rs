@@ -1,8 +1,5 @@
 //! Clients of the control socket that say whatever comes to their minds, beside honest ones.
-use std::{
-    os::fd::{AsFd as _, AsRawFd as _},
-    time::Duration,
-};
+use std::{os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use client::{
@@ -14,7 +11,7 @@ use client::{
     },
     shm::passing,
 };
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::MsgFlags;
 use octroi_tests::{
     corpus::rng::Rng,
     lab::{self, Footprint, Served, Victim, Wrapper, hostile, process},
@@ -106,9 +103,9 @@ fn connection(served: &Served, rng: &mut Rng, templates: &[Vec<u8>], null: &std:
         let fds = vec![null.as_fd(); if rng.once_in(4) { rng.below(passing::MAX_FDS + 1) } else { 0 }];
         passing::send(connection.as_fd(), &said, &fds, MsgFlags::empty()).context("sending")?;
         let mut answer = [0; MAX_DATAGRAM + 1];
-        let len =
-            process::again(|| Ok(recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())?))
-                .with_context(|| format!("no answer to {}", String::from_utf8_lossy(&said)))?;
+        let len = passing::receive(connection.as_fd(), &mut answer, MsgFlags::empty())
+            .with_context(|| format!("no answer to {}", String::from_utf8_lossy(&said)))?
+            .len;
         let answer: serde_json::Value = serde_json::from_slice(&answer[..len])
             .with_context(|| format!("{len} bytes that are no answer"))?;
         ensure!(answer.get("ok").is_some() != answer.get("err").is_some(), "{answer}");
@@ -162,8 +159,7 @@ fn f13_json_ten_thousand_deep_is_refused_like_any_nonsense() -> Result<()> {
     for text in ["[".repeat(10_000), "[".repeat(10_000) + &"]".repeat(10_000)] {
         let mut answer = [0; MAX_DATAGRAM + 1];
         passing::send(connection.as_fd(), text.as_bytes(), &[], MsgFlags::empty())?;
-        let len =
-            process::again(|| Ok(recv(connection.as_fd().as_raw_fd(), &mut answer, MsgFlags::empty())?))?;
+        let len = passing::receive(connection.as_fd(), &mut answer, MsgFlags::empty())?.len;
         let answer: serde_json::Value = serde_json::from_slice(&answer[..len])?;
         ensure!(["EPROTO", "EINVAL"].iter().any(|code| answer["err"]["code"] == *code), "{answer}");
     }

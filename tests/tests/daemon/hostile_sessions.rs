@@ -180,11 +180,11 @@ fn h12_connections_requests_and_descriptors_have_limits_and_the_others_are_serve
         for n in 0..80 {
             let bytes = if n % 2 == 0 { &nonsense } else { &request };
             passing::send(pusher.as_fd(), bytes, &fds, MsgFlags::empty())?;
-            recv(pusher.as_fd().as_raw_fd(), &mut [0; 32 << 10], MsgFlags::empty())?;
+            passing::receive(pusher.as_fd(), &mut [0; 32 << 10], MsgFlags::empty())?;
         }
         // A request that uses one, on a connection that may not: none is kept either.
         passing::send(pusher.as_fd(), &register, &fds, MsgFlags::empty())?;
-        recv(pusher.as_fd().as_raw_fd(), &mut [0; 32 << 10], MsgFlags::empty())?;
+        passing::receive(pusher.as_fd(), &mut [0; 32 << 10], MsgFlags::empty())?;
         Ok(())
     })?;
     let own = before.descriptors + 1;

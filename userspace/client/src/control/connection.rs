@@ -149,7 +149,7 @@ impl Connection {
         self.next_id += 1;
         let request = Request::write(id, call).map_err(CallError::Request)?;
         let socket = self.socket.as_fd();
-        retry(|| passing::send(socket, &request, fds, MsgFlags::empty())).map_err(call_error)?;
+        passing::send(socket, &request, fds, MsgFlags::empty()).map_err(call_error)?;
         let Received { len, fds } = self.receive()?;
         Ok((Reply::read(&self.buffer[..len], id)?, fds))
     }
@@ -231,7 +231,7 @@ impl Connection {
 
     fn take(&mut self, flags: MsgFlags) -> Result<Received, CallError> {
         let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
-        let received = retry(|| passing::receive(socket, buffer, flags)).map_err(call_error)?;
+        let received = passing::receive(socket, buffer, flags).map_err(call_error)?;
         if received.len == 0 { Err(CallError::Closed) } else { Ok(received) }
     }
 
@@ -250,15 +250,6 @@ impl Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            outcome => return outcome,
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Messages with descriptors beside them (SCM_RIGHTS), over any connected socket.
 //!
 //! It refuses to lose one: whatever the kernel installed in this process comes back as an `OwnedFd`, which closes
-//! itself, and is close-on-exec from the first instant.
+//! itself, and is close-on-exec from the first instant. A call that a signal interrupted is made again: on a socket with
+//! a time limit the kernel does not do it, whether a handler ran or not (signal(7)).
 use std::{
     io::{IoSlice, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -29,7 +30,7 @@ pub struct Received {
 /// Sends one message and duplicates of these descriptors.
 ///
 /// # Errors
-/// What sendmsg(2) says, EINTR included.
+/// What sendmsg(2) says, except EINTR.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -40,18 +41,29 @@ pub fn send(
     let rights = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &[][..] } else { &rights[..] };
     let parts = [IoSlice::new(bytes)];
-    sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, control, flags | MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    let flags = flags | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, control, flags, None) {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome.map(drop),
+        }
+    }
 }
 
 /// Receives one message and whatever descriptors come with it.
 ///
 /// # Errors
-/// What recvmsg(2) says, EINTR included.
+/// What recvmsg(2) says, except EINTR.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
     let mut control = cmsg_space!([RawFd; MAX_FDS]);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-    let mut message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut message = loop {
+        match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            outcome => break outcome?,
+        }
+    };
     // Set where this process may have no more descriptors. Those that were installed before are there all the same,
     // and must be owned to be closed.
     message.flags.remove(MsgFlags::MSG_CTRUNC);
