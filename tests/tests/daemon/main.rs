@@ -44,6 +44,7 @@ mod road_layouts;
 mod road_shows;
 mod road_targets;
 mod road_upgrade;
+mod rt10_configured;
 mod rt10_filters;
 mod stacks;
 

@@ -168,6 +168,40 @@ fn rt10_a_hundred_replacements_lose_no_packet_and_none_is_judged_twice() -> Resu
     served.finish()
 }
 
+/// Between two filters there is none, and packets go on as they are.
+#[test]
+fn rt10_filters_come_and_go_under_load_and_no_packet_is_lost() -> Result<()> {
+    let id = "rt10_filters_come_and_go_under_load_and_no_packet_is_lost";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let mut served = Served::new(PairOptions::default(), &Config::echo_and_sink())?;
+    let (tap, at) = (Tap::open(&served.pair.peer)?, port(&served));
+    let load = served.load(ECHO, 4, 100);
+    let before = served.drain()?;
+    let mut own = Connection::open(&served.daemon.home().socket(), std::time::Duration::from_secs(30))?;
+    let (judged, sent) = std::thread::scope(|scope| -> Result<_> {
+        let changing = scope.spawn(|| -> Result<u64> {
+            (0..50).try_fold(0, |judged, code| {
+                filter::put(&mut own, &at, &format!("* => accept {code};"))?;
+                Ok(judged + filter::judged(&filter::take(&mut own, &at)?))
+            })
+        });
+        let mut sent = 0;
+        while !changing.is_finished() {
+            let part = load.echo_from(&tap, sent, 400)?;
+            ensure!(part == Tally::whole(400), "{part:?}");
+            sent += 400;
+        }
+        let judged = changing.join().map_err(|_| anyhow::anyhow!("changing panicked"))??;
+        Ok((judged, sent))
+    })?;
+    let now = served.drain()?;
+    let by = |name| now.sum(name) - before.sum(name);
+    let seen = by("ruler_from_class") + by("ruler_from_zero");
+    ensure!(judged != 0 && judged == seen && seen <= sent, "{judged} of {seen} of {sent}");
+    ensure!(by("transmitted") == sent && filter::list(served.daemon.control())?.is_empty());
+    served.finish()
+}
+
 /// With scope `interface` the OS stack's packets are judged too, and a code may send claimed ones to it.
 #[test]
 fn rt10_scope_interface_judges_what_nobody_claims() -> Result<()> {

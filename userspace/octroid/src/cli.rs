@@ -23,7 +23,9 @@ use crate::{
     clean,
     config::{self, settings::Overrides},
     daemon::start::{self, Options, PinPlace},
-    doctor, log, place,
+    doctor,
+    filters::configured,
+    log, place,
 };
 
 /// Environment variable that replaces the directory in bpffs below which instances keep their pins.
@@ -126,7 +128,7 @@ impl Arguments {
     }
 
     fn check(&self, file: &Path) -> Result<ExitCode> {
-        let judged = config::load(file, &self.overrides());
+        let judged = config::judge(file, &self.overrides(), configured::check);
         let code = if judged.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if self.json {
             print_json(&config::mistake::Verdict::of(file, &judged))?;

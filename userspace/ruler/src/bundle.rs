@@ -50,7 +50,10 @@ impl Bundle {
     }
 
     /// Adds what is included, and what that includes, as far as `read` finds it; no more than [`FILES_MAX`] files.
-    pub fn gather(&mut self, mut read: impl FnMut(&str) -> Option<Vec<u8>>) {
+    ///
+    /// # Errors
+    /// The first of `read`; a file that is not there is none.
+    pub fn gather<E>(&mut self, mut read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>) -> Result<(), E> {
         let mut open: Vec<String> = self.sources.keys().cloned().collect();
         while let Some(name) = open.pop() {
             let tree = parser::parse(self.source(&name).unwrap_or_default(), &mut Reports::default());
@@ -61,7 +64,7 @@ impl Bundle {
                     if self.sources.contains_key(&candidate) || FILES_MAX <= self.sources.len() {
                         break;
                     }
-                    if let Some(source) = read(&candidate) {
+                    if let Some(source) = read(&candidate)? {
                         self.sources.insert(candidate.clone(), Source(source));
                         open.push(candidate);
                         break;
@@ -69,6 +72,7 @@ impl Bundle {
                 }
             }
         }
+        Ok(())
     }
 
     /// The name of the file whose filters are meant.
@@ -161,11 +165,19 @@ mod tests {
         let disk =
             [("sub/b.rl", "include \"c.rl\" include \"gone.rl\""), ("sub/c.rl", "include \"../a.rl\"")];
         let mut asked = Vec::new();
-        bundle.gather(|name| {
+        let gathered = bundle.gather(|name| {
             asked.push(name.to_owned());
-            disk.iter().find(|(known, _)| *known == name).map(|(_, source)| source.as_bytes().to_vec())
+            Ok::<_, &str>(
+                disk.iter().find(|(known, _)| *known == name).map(|(_, source)| source.as_bytes().to_vec()),
+            )
         });
+        assert_eq!(gathered, Ok(()));
         assert_eq!(asked, ["sub/b.rl", "sub/c.rl", "sub/gone.rl"]);
         assert!(bundle.source("sub/c.rl").is_some() && bundle.source("sub/gone.rl").is_none());
+        bundle.add("sub/d.rl", "include \"locked.rl\"");
+        assert_eq!(
+            bundle.gather(|name| if name == "sub/locked.rl" { Err("locked") } else { Ok(None) }),
+            Err("locked")
+        );
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! An unknown key is an error. This file knows words and types; whether they make sense together is decided in
 //! [`super::settings`].
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use client::control::{
     instance::InstanceName,
     request::{LocalAddr, OnCrash, Proto, TargetKind},
+    ruler::Scope,
 };
 use serde::Deserialize;
 
@@ -91,6 +92,8 @@ pub struct Interface {
     pub rings: u32,
     /// `busy_poll`: serve the device's interrupts from the engines instead of from softirq. Default: no.
     pub busy_poll: Option<BusyPoll>,
+    /// `filter`: the Ruler program that judges its packets, from the first one on. Default: none.
+    pub filter: Option<Filter>,
 }
 
 /// Words of `interface.mode`.
@@ -164,6 +167,36 @@ pub struct Target {
     /// `on_crash`: `"drop"` (default) or `"pass"`: what becomes of its packets while no daemon runs.
     #[serde(default)]
     pub on_crash: OnCrash,
+    /// `filter`: the Ruler program that judges its packets, after that of the interface. Default: none.
+    #[serde(default)]
+    pub filter: Option<Filter>,
+}
+
+/// Table `filter` of an interface or a target.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// `file`: where the program is; a relative path begins at the directory of the configuration file.
+    pub file: PathBuf,
+    /// `include`: more directories that included files may be in. Default `[]`.
+    #[serde(default)]
+    pub include: Vec<PathBuf>,
+    /// `key_file`: where the key is by which addresses are anonymised. Default: none.
+    pub key_file: Option<PathBuf>,
+    /// `name`: which filter of the program, where it has several.
+    pub name: Option<String>,
+    /// `allow_slow`: even if some rules can only be judged by simulation. Default `false`.
+    #[serde(default)]
+    pub allow_slow: bool,
+    /// `scope`: of an interface: `"steered"` (default; packets that are claimed) or `"interface"` (all of them).
+    #[serde(default)]
+    pub scope: Scope,
+    /// `pass`: of an interface: accepted with one of these codes, a packet is the OS stack's. Default `[]`.
+    #[serde(default)]
+    pub pass: Vec<u16>,
+    /// `force`: in scope `"interface"`: even if neighbours are then not found any more. Default `false`.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Table `metrics`.
@@ -250,6 +283,7 @@ impl Default for Interface {
             umem: Umem::default(),
             rings: 1024,
             busy_poll: None,
+            filter: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 
 use self::{
     mistake::{Mistake, Source},
-    settings::{Overrides, Settings},
+    settings::{Overrides, Problem, Settings},
 };
 
 /// Largest configuration file.
@@ -21,12 +21,27 @@ pub const MAX_BYTES: u64 = 1 << 20;
 /// # Errors
 /// The first [`Mistake`], with its place.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Settings, Mistake> {
+    judge(path, overrides, |_| Ok(()))
+}
+
+/// The same, and lets `more` judge what it comes to.
+///
+/// # Errors
+/// The first [`Mistake`], with its place.
+pub fn judge(
+    path: &Path,
+    overrides: &Overrides,
+    more: impl FnOnce(&Settings) -> Result<(), Problem>,
+) -> Result<Settings, Mistake> {
     let size = fs::metadata(path).map_err(|error| Mistake::unreadable(path, &error))?.len();
     if MAX_BYTES < size {
         return Err(Mistake::too_large(path, size));
     }
     let text = fs::read_to_string(path).map_err(|error| Mistake::unreadable(path, &error))?;
-    parse(&Source { path, text: &text }, overrides)
+    let source = Source { path, text: &text };
+    let settings = parse(&source, overrides)?;
+    more(&settings).map_err(|problem| source.locate(&problem))?;
+    Ok(settings)
 }
 
 /// Parses and resolves the text of a configuration file.
@@ -35,7 +50,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Settings, Mistake> {
 /// The first [`Mistake`], with its place.
 pub fn parse(source: &Source<'_>, overrides: &Overrides) -> Result<Settings, Mistake> {
     let file: file::File = toml::from_str(source.text).map_err(|error| source.syntax(&error))?;
-    settings::resolve(file, overrides).map_err(|problem| source.locate(&problem))
+    let directory = source.path.parent().unwrap_or(Path::new(""));
+    settings::resolve(file, directory, overrides).map_err(|problem| source.locate(&problem))
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! What the daemon runs by: the file's words resolved, every default filled in, every contradiction refused.
 //!
 //! It looks at no machine: whether an interface exists or a core may be used is found out when they are.
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use abi::port::MAX_TAGS;
-use client::control::{instance::InstanceName, request::TargetAdd};
+use client::control::{instance::InstanceName, request::TargetAdd, ruler::Scope};
 use ixp::{
     port::PortId,
     spec::{Confine, EngineSpec, Idle, Layout, Limits, SpecError},
@@ -45,7 +50,7 @@ pub struct Settings {
     /// Interfaces to be served, at least one, no two of one name.
     pub interfaces: Vec<Interface>,
     /// Targets from the start on, no two of one tuple.
-    pub targets: Vec<TargetAdd>,
+    pub targets: Vec<Target>,
     /// The Prometheus endpoint.
     pub metrics: Option<Listen>,
     /// Application stacks.
@@ -61,6 +66,15 @@ pub struct Stack {
     pub rules: Vec<Rule>,
 }
 
+/// One target from the start on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What is registered.
+    pub add: TargetAdd,
+    /// What judges its packets.
+    pub filter: Option<file::Filter>,
+}
+
 /// One interface to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -74,6 +88,8 @@ pub struct Interface {
     pub transit: bool,
     /// What is asked of each queue; number and port are those of the first.
     pub queue: QueueConfig,
+    /// What judges its packets; its paths do not depend on where the daemon was started.
+    pub filter: Option<file::Filter>,
 }
 
 /// A value that cannot be, and the path of its key.
@@ -94,11 +110,11 @@ pub enum Key {
     Index(usize),
 }
 
-/// Resolves a parsed file.
+/// Resolves a parsed file; relative paths begin at `directory`.
 ///
 /// # Errors
 /// The first [`Problem`].
-pub fn resolve(file: File, overrides: &Overrides) -> Result<Settings, Problem> {
+pub fn resolve(file: File, directory: &Path, overrides: &Overrides) -> Result<Settings, Problem> {
     if file.engine.layout == file::Layout::Pipeline && !file.stack.policy.is_empty() {
         let message = "[[stack.policy]] is for applications, which layout \"pipeline\" does not serve: \
                        expected \"run-to-completion\"";
@@ -107,8 +123,8 @@ pub fn resolve(file: File, overrides: &Overrides) -> Result<Settings, Problem> {
     Ok(Settings {
         instance: overrides.instance.clone().or(file.instance).unwrap_or_default(),
         engine: engine(&file.engine)?,
-        interfaces: interfaces(file.interface, overrides.iface.as_deref())?,
-        targets: targets(file.target)?,
+        interfaces: interfaces(file.interface, directory, overrides.iface.as_deref())?,
+        targets: targets(file.target, directory)?,
         metrics: file.metrics.map(|m| m.listen),
         stack: stack(file.stack)?,
     })
@@ -160,7 +176,11 @@ fn engine(table: &file::Engine) -> Result<EngineSpec, Problem> {
     Ok(spec)
 }
 
-fn interfaces(tables: Vec<file::Interface>, iface: Option<&str>) -> Result<Vec<Interface>, Problem> {
+fn interfaces(
+    tables: Vec<file::Interface>,
+    directory: &Path,
+    iface: Option<&str>,
+) -> Result<Vec<Interface>, Problem> {
     let mut tables = tables;
     if let (true, Some(_)) = (tables.is_empty(), iface) {
         tables.push(file::Interface::default());
@@ -180,7 +200,7 @@ fn interfaces(tables: Vec<file::Interface>, iface: Option<&str>) -> Result<Vec<I
     }
     let mut resolved: Vec<Interface> = Vec::new();
     for (at, table) in tables.into_iter().enumerate() {
-        let interface = interface(at, table)?;
+        let interface = interface(at, table, directory)?;
         if resolved.iter().any(|other| other.name() == interface.name()) {
             let message = format!("expected each interface once, found {:?} again", interface.name());
             return Err(Problem::at(["interface"], message).in_array(at).key("name"));
@@ -190,7 +210,7 @@ fn interfaces(tables: Vec<file::Interface>, iface: Option<&str>) -> Result<Vec<I
     Ok(resolved)
 }
 
-fn interface(at: usize, table: file::Interface) -> Result<Interface, Problem> {
+fn interface(at: usize, table: file::Interface, directory: &Path) -> Result<Interface, Problem> {
     let problem = |message: String| Problem::at(["interface"], message).in_array(at);
     let Some(name) = table.name else {
         return Err(problem("expected key name, or --iface".to_owned()));
@@ -240,18 +260,19 @@ fn interface(at: usize, table: file::Interface) -> Result<Interface, Problem> {
         file::Mode::Native => XdpMode::Native,
         file::Mode::Generic => XdpMode::Generic,
     };
-    Ok(Interface { mode, queues: table.queues, vlan: table.vlan, transit: table.transit, queue })
+    let filter = table.filter.map(|filter| located(filter, directory));
+    Ok(Interface { mode, queues: table.queues, vlan: table.vlan, transit: table.transit, queue, filter })
 }
 
-fn targets(tables: Vec<file::Target>) -> Result<Vec<TargetAdd>, Problem> {
-    let mut resolved: Vec<TargetAdd> = Vec::new();
+fn targets(tables: Vec<file::Target>, directory: &Path) -> Result<Vec<Target>, Problem> {
+    let mut resolved: Vec<Target> = Vec::new();
     let mut tuples: Vec<Tuple> = Vec::new();
     for (at, table) in tables.into_iter().enumerate() {
-        let file::Target { kind, proto, addr, port, on_crash } = table;
-        let target = TargetAdd { kind, proto, addr, port, on_crash };
+        let file::Target { kind, proto, addr, port, on_crash, filter } = table;
+        let add = TargetAdd { kind, proto, addr, port, on_crash };
         let problem =
             |message: &dyn fmt::Display, key| Problem::at(["target"], message).in_array(at).key(key);
-        let tuple = tuple_of(&target).map_err(|refusal| match refusal {
+        let tuple = tuple_of(&add).map_err(|refusal| match refusal {
             multistack::refusal::Refusal::PortZero => problem(&"expected 1 to 65535, found 0", "port"),
             other => problem(&other, "addr"),
         })?;
@@ -260,9 +281,27 @@ fn targets(tables: Vec<file::Target>) -> Result<Vec<TargetAdd>, Problem> {
             return Err(problem(&message, "port"));
         }
         tuples.push(tuple);
-        resolved.push(target);
+        if filter.as_ref().is_some_and(is_for_interfaces) {
+            let message = "scope, pass and force are for filters of interfaces";
+            return Err(problem(&message, "filter"));
+        }
+        resolved.push(Target { add, filter: filter.map(|filter| located(filter, directory)) });
     }
     Ok(resolved)
+}
+
+fn is_for_interfaces(filter: &file::Filter) -> bool {
+    filter.scope != Scope::default() || !filter.pass.is_empty() || filter.force
+}
+
+fn located(filter: file::Filter, directory: &Path) -> file::Filter {
+    let whole = |path: PathBuf| directory.join(path);
+    file::Filter {
+        file: whole(filter.file),
+        include: filter.include.into_iter().map(whole).collect(),
+        key_file: filter.key_file.map(whole),
+        ..filter
+    }
 }
 
 fn stack(table: file::Stack) -> Result<Stack, Problem> {

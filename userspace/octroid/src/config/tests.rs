@@ -1,7 +1,10 @@
 //! The configuration: defaults, every key once, every mistake with its place.
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use client::control::request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind};
+use client::control::{
+    request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind},
+    ruler::Scope,
+};
 use ixp::port::PortId;
 use ixp::spec::{Idle, Layout};
 use multistack::{
@@ -42,6 +45,7 @@ fn a_name_is_enough() {
         vlan: vec![],
         transit: false,
         queue: QueueConfig::new(InterfaceName::new("veth1").unwrap(), 0, PortId::new(0)),
+        filter: None,
     };
     assert_eq!(*interface, expected);
 }
@@ -62,12 +66,22 @@ fn every_key_means_something() {
         umem = { chunk = 4096, frames = 4096, headroom = 32 }
         rings = 512
         busy_poll = { timeout_us = 20, budget = 64 }
+        [interface.filter]
+        file = "filters/lab.rl"
+        include = ["/usr/share/octroi", "more"]
+        key_file = "key"
+        name = "lab"
+        allow_slow = true
+        scope = "interface"
+        pass = [3, 4]
+        force = true
         [[target]]
         kind = "sink"
         proto = "tcp"
         addr = "2001:db8::1"
         port = 9
         on_crash = "pass"
+        filter = { file = "/etc/octroi/sink.rl" }
         [stack]
         grace_s = 3
         [[stack.policy]]
@@ -83,7 +97,8 @@ fn every_key_means_something() {
         [[stack.policy]]
         gid = 100
     "#;
-    let settings = read(text).unwrap();
+    let settings =
+        parse(&Source { path: Path::new("dir/octroid.toml"), text }, &Overrides::default()).unwrap();
     assert_eq!(settings.instance.as_str(), "lab");
     assert_eq!((settings.engine.layout, settings.engine.idle), (Layout::RunToCompletion, Idle::Sleep));
     assert_eq!(settings.engine.cores, [0, 1, 1]);
@@ -104,12 +119,31 @@ fn every_key_means_something() {
             vlan_tags: 2,
             ..QueueConfig::new(InterfaceName::new("eth7").unwrap(), 0, PortId::new(0))
         },
+        filter: Some(file::Filter {
+            file: "dir/filters/lab.rl".into(),
+            include: vec!["/usr/share/octroi".into(), "dir/more".into()],
+            key_file: Some("dir/key".into()),
+            name: Some("lab".into()),
+            allow_slow: true,
+            scope: Scope::Interface,
+            pass: vec![3, 4],
+            force: true,
+        }),
     };
     assert_eq!(settings.interfaces, [expected]);
     let addr = LocalAddr::Ip("2001:db8::1".parse().unwrap());
-    let target =
-        TargetAdd { kind: TargetKind::Sink, proto: Proto::Tcp, addr, port: 9, on_crash: OnCrash::Pass };
-    assert_eq!(settings.targets, [target]);
+    let add = TargetAdd { kind: TargetKind::Sink, proto: Proto::Tcp, addr, port: 9, on_crash: OnCrash::Pass };
+    let filter = file::Filter {
+        file: "/etc/octroi/sink.rl".into(),
+        include: Vec::new(),
+        key_file: None,
+        name: None,
+        allow_slow: false,
+        scope: Scope::Steered,
+        pass: Vec::new(),
+        force: false,
+    };
+    assert_eq!(settings.targets, [settings::Target { add, filter: Some(filter) }]);
     let rule = Rule {
         who: Who::Uid(1000),
         protocols: vec![tuple::Proto::Udp, tuple::Proto::Sctp],
@@ -196,6 +230,10 @@ const MISTAKES: &[&str] = &[
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 0",
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 70000",
     "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 7\n[[target]]\nkind = \"sink\"\nproto = \"udp\"\naddr = \"192.0.2.1\"\nport = 7",
+    "{I}filter = { name = \"f\" }",
+    "{I}filter = { file = \"f.rl\", scope = \"all\" }",
+    "{I}filter = { file = \"f.rl\", pass = [70000] }",
+    "{I}[[target]]\nkind = \"echo\"\nproto = \"udp\"\nport = 7\nfilter = { file = \"f.rl\", pass = [1] }",
     "{I}[stack]\ngrace_s = 3601",
     "{I}[[stack.policy]]\nmax_tuples = 1",
     "{I}[[stack.policy]]\nuid = 1\ngid = 1",

@@ -13,7 +13,7 @@ use client::{
     },
     document::{self, DocumentError},
 };
-use ruler::{bundle::Bundle, rewrite::anonymise::Key};
+use ruler::{bundle::Bundle, rewrite::key::Key};
 use serde::Serialize;
 
 use super::{Daemon, answers::value, instance::Instance, sessions::Outcome};

@@ -7,15 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use client::control::ruler::Where;
 use ixp::engines::EngineId;
 use multistack::neighbour::NextHop;
 
 use crate::{
     Causes,
     build::Build,
-    config::settings::Settings,
+    config::settings::{Settings, Target},
     doctor::softirq::Softirqs,
+    filters::configured,
     netlink::{
         route::{Link, Route},
         rule::Rule,
@@ -115,7 +117,8 @@ impl Instance {
         self.start.elapsed()
     }
 
-    /// Registers the configured targets, then serves every interface for the first time.
+    /// Puts the configured filters in force, registers the configured targets, then serves every interface for the first
+    /// time.
     ///
     /// In this order, because with an earlier daemon's programs attached the first frame of a target may come as soon as
     /// there is a socket. An interface that is down is waited for, and so is a target's tuple that a saved session or a
@@ -131,10 +134,14 @@ impl Instance {
         }
         self.take_addresses(&links)?;
         self.road.reclaim();
-        for target in &self.settings.targets {
-            if let Err(refusal) = self.road.add_configured(target) {
-                bail!("target {} {} {}:{}: {refusal}", target.kind, target.proto, target.addr, target.port);
-            }
+        self.install_filters()?;
+        for Target { add, filter } in &self.settings.targets {
+            let named = || format!("target {} {} {}:{}", add.kind, add.proto, add.addr, add.port);
+            let site = self.road.target_site();
+            let make = |filter| configured::of_target(filter, site, self.road.number_filter());
+            let ready = filter.as_ref().map(make).transpose();
+            let ready = ready.with_context(|| format!("{}: filter", named()))?;
+            self.road.add_configured(add, ready).map_err(|refusal| anyhow!("{}: {refusal}", named()))?;
         }
         self.try_look()?;
         for machine in &self.machines {
@@ -142,9 +149,24 @@ impl Instance {
                 bail!("{}: {reason}", machine.name());
             }
         }
+        self.road.check_headers()?;
         self.road.take_over()?;
         self.look_at_network();
         self.phase = Phase::Running;
+        Ok(())
+    }
+
+    fn install_filters(&mut self) -> Result<()> {
+        for interface in &self.settings.interfaces {
+            let Some(filter) = &interface.filter else { continue };
+            let site = self.road.filter_site(&Where::Port(interface.name().to_owned()));
+            let site = site.map_err(|refusal| anyhow!("{}: {refusal}", interface.name()))?;
+            let number = self.road.number_filter();
+            let ready = configured::of_interface(filter, interface.name(), site, number);
+            let ready = ready.with_context(|| format!("{}: filter", interface.name()))?;
+            let installed = self.road.install_filter(ready);
+            installed.map_err(|refusal| anyhow!("{}: filter: {refusal}", interface.name()))?;
+        }
         Ok(())
     }
 

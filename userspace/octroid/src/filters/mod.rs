@@ -5,8 +5,10 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | [`configured`] | what the configuration names |
 //! | [`order`] | what is to be made, and making it |
 //! | [`workshop`] | the thread that makes one after the other |
+pub mod configured;
 pub mod order;
 pub mod workshop;
 

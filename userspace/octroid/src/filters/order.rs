@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use client::control::{
     refusal::{Code, Refusal},
-    ruler::{RuleRow, RulerAttach, Said, Scope, Where},
+    ruler::{RuleRow, RulerAttach, Said, Scope, TargetName, TargetSort, Where},
 };
 use ixp::filter::Installed;
 use ruler::{
@@ -16,10 +16,13 @@ use ruler::{
         Filter, Limits, Params, Report, RuleReport,
         scope::{self, Attachment, Neighbours},
     },
-    rewrite::{Bounds, anonymise::Key},
+    rewrite::{Bounds, key::Key},
 };
 use serde::Serialize;
 use serde_json::Value;
+
+/// The MTU that is reckoned with while a device is not there.
+pub const USUAL_MTU: u32 = 1500;
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -81,6 +84,15 @@ pub struct Ready {
 #[must_use]
 pub fn bounds(mtu: u32) -> Bounds {
     Bounds::of_mtu(u16::try_from(mtu).unwrap_or(u16::MAX))
+}
+
+impl Ready {
+    /// The same, on this target.
+    #[must_use]
+    pub fn on(self, tuple: u16) -> Self {
+        let target = TargetName { kind: TargetSort::Builtin, id: tuple, tuple: None };
+        Self { at: Where::Target(target), ..self }
+    }
 }
 
 impl Order {

@@ -95,25 +95,46 @@ impl<T: PartialEq> Workshop<T> {
         let Some((of, order)) = self.waiting.pop_front() else { return Ok(()) };
         let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let work = move || {
-            // What somebody wrote is read here: with no privilege, as far as the kernel lets us give it up.
-            let made = match confine::drop_capabilities() {
-                // A mistake in the compiler is one program's misfortune, not the dataplane's.
-                Ok(()) => catch_unwind(|| order.make())
-                    .unwrap_or_else(|_| Err(Code::Eio.because("the compiler failed; its log says where"))),
-                Err(error) => Err(Code::Eio.because(error)),
-            };
+            let made = make(&order);
             drop(order);
             // The daemon goes down if nobody receives.
             let _ = sender.send(made);
             let _ = bell.write(1);
         };
-        thread::Builder::new()
-            .name("octroi-ruler".to_owned())
-            .spawn(work)
-            .map_err(|error| Code::Eio.because(format_args!("a thread to compile in: {error}")))?;
+        thread().spawn(work).map_err(no_thread)?;
         self.working = Some(Some(of));
         Ok(())
     }
+}
+
+/// Makes one filter on a thread of its own, as a workshop does, and waits for it.
+///
+/// # Errors
+/// As [`Order::make`]; or there is no thread to be had.
+pub fn make_apart(order: &Order) -> Result<Made, Refusal> {
+    thread::scope(|scope| {
+        let made = thread().spawn_scoped(scope, || make(order)).map_err(no_thread)?;
+        made.join().unwrap_or_else(|_| Err(failed()))
+    })
+}
+
+/// What somebody wrote is read here: with no privilege from now on, as far as the kernel lets this thread give it up.
+fn make(order: &Order) -> Result<Made, Refusal> {
+    confine::drop_capabilities().map_err(|error| Code::Eio.because(error))?;
+    // A mistake in the compiler is one program's misfortune, not the dataplane's.
+    catch_unwind(|| order.make()).unwrap_or_else(|_| Err(failed()))
+}
+
+fn thread() -> thread::Builder {
+    thread::Builder::new().name("octroi-ruler".to_owned())
+}
+
+fn no_thread(error: io::Error) -> Refusal {
+    Code::Eio.because(format_args!("a thread to compile in: {error}"))
+}
+
+fn failed() -> Refusal {
+    Code::Eio.because("the compiler failed; its log says where")
 }
 
 #[cfg(test)]

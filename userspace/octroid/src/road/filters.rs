@@ -27,12 +27,9 @@ use crate::{
     Causes,
     filters::{
         Ready,
-        order::{Site, bounds},
+        order::{Site, USUAL_MTU, bounds},
     },
 };
-
-/// The MTU that is reckoned with while a device is not there.
-const USUAL_MTU: u32 = 1500;
 
 /// The filters that are attached.
 #[derive(Debug, Default)]
@@ -110,8 +107,14 @@ impl Road {
             Place::Interface(number) => {
                 Site { mtu: self.mtu_of(number), tags: self.tags_of(number), engines }
             }
-            Place::Target(_) => Site { mtu: self.least_mtu(), tags: 0, engines },
+            Place::Target(_) => self.target_site(),
         })
+    }
+
+    /// The same for a target, whichever it is.
+    #[must_use]
+    pub fn target_site(&self) -> Site {
+        Site { mtu: self.least_mtu(), tags: 0, engines: self.engines.count() }
     }
 
     /// A number for the next filter.
@@ -128,13 +131,44 @@ impl Road {
         let filter = self.fitted(place, filter);
         let header = self.load_header(place, &filter);
         if let (true, Err(without)) = (filter.needs_header(), &header) {
-            let why = &without.why;
-            return Err(Code::Eio.because(format_args!(
-                "scope `interface` and pass codes take a header program, and there is none: {why}"
-            )));
+            return Err(Code::Eio.because(headless(without)));
         }
+        self.enter(Attached { place, filter, header })
+    }
+
+    /// Puts a filter of the configuration in force. Its header program is loaded when its interface is served, and
+    /// [`Road::check_headers`] says whether it was.
+    ///
+    /// # Errors
+    /// It cannot be had there.
+    pub fn install_filter(&mut self, filter: Ready) -> Result<(), Refusal> {
+        let place = self.place(&filter.at)?;
+        let filter = self.fitted(place, filter);
+        let header = self.load_header(place, &filter);
+        let (attached, _) = self.enter(Attached { place, filter, header })?;
+        let FilterRow { filter, generation, at, .. } = attached;
+        tracing::info!(filter, generation, %at, "attached, as configured");
+        Ok(())
+    }
+
+    /// Whether each filter that takes a header program has one, on interfaces that are served.
+    ///
+    /// # Errors
+    /// One has none, and why.
+    pub fn check_headers(&self) -> anyhow::Result<()> {
+        for Attached { place, filter, header } in &self.filters.all {
+            let Place::Interface(number) = place else { continue };
+            let is_served = self.interfaces.get(*number).is_some_and(|one| !one.open().is_empty());
+            if let (true, true, Err(without)) = (filter.needs_header(), is_served, header) {
+                return Err(anyhow::anyhow!("{}: the filter: {}", filter.at, headless(without)));
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, attached: Attached) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
+        let place = attached.place;
         let before = self.filters.all.clone();
-        let attached = Attached { place, filter, header };
         let replaced = match self.filters.find(place) {
             Some(at) => Some(std::mem::replace(&mut self.filters.all[at], attached.clone())),
             None => {
@@ -316,6 +350,10 @@ impl Road {
     fn tags_of(&self, number: usize) -> usize {
         self.interfaces.get(number).map_or(0, |one| one.settings.vlan.len())
     }
+}
+
+fn headless(Without { why, .. }: &Without) -> String {
+    format!("scope `interface` and pass codes take a header program, and there is none: {why}")
 }
 
 impl Ready {

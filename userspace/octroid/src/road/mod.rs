@@ -265,10 +265,10 @@ impl Road {
         }
         self.refit_filters()?;
         self.publish()?;
-        let interface = self.interfaces.get_mut(number).context("no such interface")?;
-        interface.open_queues(number, facts, &mut self.engines, &mut self.ports)?;
+        // What its filter rejects before it is steered is not steered from the first frame on.
         self.renew_header(number);
-        Ok(())
+        let interface = self.interfaces.get_mut(number).context("no such interface")?;
+        interface.open_queues(number, facts, &mut self.engines, &mut self.ports)
     }
 
     /// Closes the sockets of an interface; its programs stay attached.

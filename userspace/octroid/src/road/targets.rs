@@ -16,12 +16,14 @@ use multistack::{
 };
 
 use super::{Road, stacks::words};
-use crate::config::settings::tuple_of;
+use crate::{config::settings::tuple_of, filters::Ready};
 
 /// A target of the configuration whose tuple somebody else has.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     target: TargetAdd,
+    /// What is to judge its packets.
+    filter: Option<Ready>,
     /// What it was refused with last.
     why: String,
 }
@@ -79,16 +81,16 @@ impl Road {
         })
     }
 
-    /// Registers a target of the configuration, now or as soon as whoever has its tuple gives it up.
+    /// Registers a target of the configuration with its filter, now or as soon as whoever has its tuple gives it up.
     ///
     /// # Errors
     /// The refusal, where waiting would not help.
-    pub fn add_configured(&mut self, target: &TargetAdd) -> Result<(), Refusal> {
-        match self.try_target(target) {
-            Ok(_) => Ok(()),
+    pub fn add_configured(&mut self, target: &TargetAdd, filter: Option<Ready>) -> Result<(), Refusal> {
+        match self.try_filtered(target, filter.clone()) {
+            Ok(()) => Ok(()),
             Err(NotNow::Refused(refusal)) => Err(refusal),
             Err(NotNow::Busy(owner)) => {
-                let waiting = Waiting { target: target.clone(), why: owner.to_string() };
+                let waiting = Waiting { target: target.clone(), filter, why: owner.to_string() };
                 tracing::warn!(id = "target.waiting", "{waiting}");
                 self.waiting.push(waiting);
                 Ok(())
@@ -99,16 +101,16 @@ impl Road {
     /// Registers the targets that waited and whose tuples are free now. A failure is said when it is a new one.
     pub fn take_up_targets(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        for Waiting { target, why } in waiting {
-            let now = match self.try_target(&target) {
-                Ok(_) => {
+        for Waiting { target, filter, why } in waiting {
+            let now = match self.try_filtered(&target, filter.clone()) {
+                Ok(()) => {
                     tracing::info!("target {} has its tuple", named(&target));
                     continue;
                 }
                 Err(NotNow::Busy(owner)) => owner.to_string(),
                 Err(NotNow::Refused(refusal)) => format!("cannot be had: {refusal}"),
             };
-            let waiting = Waiting { target, why: now };
+            let waiting = Waiting { target, filter, why: now };
             if waiting.why != why {
                 tracing::warn!(id = "target.waiting", "{waiting}");
             }
@@ -120,6 +122,19 @@ impl Road {
     #[must_use]
     pub fn waiting_targets(&self) -> &[Waiting] {
         &self.waiting
+    }
+
+    /// Registers a target; if its filter cannot be had, it is not registered either.
+    fn try_filtered(&mut self, target: &TargetAdd, filter: Option<Ready>) -> Result<(), NotNow> {
+        let id = self.try_target(target)?.raw();
+        let Some(filter) = filter else { return Ok(()) };
+        self.install_filter(filter.on(id)).map_err(|refusal| {
+            // It served unfiltered packets otherwise.
+            if let Err(stays) = self.remove_target(id) {
+                tracing::warn!(refusal = %stays, "target {} stays without its filter", named(target));
+            }
+            NotNow::Refused(refusal)
+        })
     }
 
     fn try_target(&mut self, target: &TargetAdd) -> Result<TupleId, NotNow> {

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use super::{Deed, Filter, Rule, Scratch};
 use crate::{
     diagnostic::{Code, Diagnostic},
-    rewrite::{
-        Bounds, Plan,
-        anonymise::{Anonymiser, Key},
-    },
+    rewrite::{Bounds, Plan, anonymise::Anonymiser, key::Key},
 };
 
 /// Where a filter runs.

@@ -17,6 +17,8 @@ use aes::{
     cipher::{BlockCipherEncrypt as _, KeyInit as _},
 };
 
+use super::key::Key;
+
 /// Bytes of the longest address.
 pub const LONGEST: usize = 16;
 
@@ -28,9 +30,6 @@ const AT_ONCE: usize = 8;
 
 /// Addresses that an engine remembers.
 const REMEMBERED: usize = 16;
-
-/// A key: that of AES-128, then a block whose encryption is the pad.
-pub type Key = [u8; 32];
 
 /// What one key makes of addresses; engines share it.
 pub struct Anonymiser {

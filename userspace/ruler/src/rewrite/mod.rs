@@ -13,6 +13,7 @@ mod apply;
 mod checksum;
 mod dump;
 mod field;
+pub mod key;
 mod outline;
 mod plan;
 mod text;

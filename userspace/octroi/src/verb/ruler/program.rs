@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use ruler::{
     bundle::Bundle,
@@ -50,20 +50,16 @@ impl Options {
     /// A file cannot be read. An included one that is not there is a diagnostic instead.
     pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
         let name = name(file)?;
-        let mut bundle = Bundle::new(name, source(file).with_context(|| name.to_owned())?);
+        let root = File::open(file).and_then(source).with_context(|| name.to_owned())?;
+        let mut bundle = Bundle::new(name, root);
         for directory in &self.include {
             bundle.search(self::name(directory)?);
         }
-        let mut trouble = None;
-        bundle.gather(|name| match source(Path::new(name)) {
-            Ok(source) => Some(source),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => {
-                trouble.get_or_insert_with(|| anyhow!(error).context(name.to_owned()));
-                None
-            }
-        });
-        trouble.map_or(Ok(bundle), Err)
+        bundle.gather(|name| match File::open(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.and_then(source).map(Some).with_context(|| name.to_owned()),
+        })?;
+        Ok(bundle)
     }
 
     /// How much its filters may need.
@@ -148,8 +144,8 @@ fn name(path: &Path) -> Result<&str> {
 }
 
 /// A byte more than a source may have is enough for the reader of the language to say that it is too long.
-fn source(path: &Path) -> std::io::Result<Vec<u8>> {
+fn source(file: File) -> std::io::Result<Vec<u8>> {
     let mut source = Vec::new();
-    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut source)?;
+    file.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut source)?;
     Ok(source)
 }
