@@ -9,7 +9,7 @@ use made::{
 };
 use ruler::{
     dag::{
-        Bases, Dag, Decision, Leaf, Limits, Node, NodeId, Start, Walker,
+        Bases, Dag, Decision, Leaf, Limits, Node, NodeId, Start,
         paths::{Mark, PATHS_MAX, Path, Rest},
         split::split,
     },
@@ -144,29 +144,6 @@ fn rt5_the_dag_says_what_the_rules_say() {
         }
     }
     assert!(decided > 500 && open > 500, "{decided} decided, {open} open");
-}
-
-#[test]
-fn the_walker_says_what_the_dag_says() {
-    for seed in 0..cases() {
-        let mut dice = Dice(seed);
-        let filter = made::filter(&mut dice);
-        let dag = Dag::build(&filter, &SMALL);
-        let walker = Walker::new(&dag);
-        for _ in 0..PACKETS {
-            let mut packet = made::packet(&mut dice, &filter);
-            for length in [packet.len(), packet.len() / 2, packet.len().saturating_sub(1)] {
-                packet.truncate(length);
-                let want = dag.eval(&packet);
-                assert_eq!(walker.eval(&packet), want, "{packet:x?}\n{}", dag.text());
-                assert_eq!(walker.eval_from(&dag, want.leaf, &packet), Some(want));
-            }
-            // Where the packet never comes anything may be said, but something is.
-            for (node, _) in dag.nodes() {
-                std::hint::black_box(walker.eval_from(&dag, node, &packet));
-            }
-        }
-    }
 }
 
 #[test]

@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     Case, Dag, Leaf, Node, NodeId, PathId, Probe, RoadId, RoadStep, Start, Survivor,
-    condition::{Condition, Place},
-    paths::{Advance, Path, Rest},
-    ranges::Ranges,
+    checks::{Check, Checks, Left},
+    condition::Place,
+    paths::{Advance, Path},
     split,
 };
 use crate::resolved::{Filter, RuleId};
@@ -63,72 +63,6 @@ impl Dag {
         let nodes =
             nodes.into_iter().map(|node| node.unwrap_or_else(|| unreachable!("every state was built")));
         Self { nodes: nodes.collect(), roads, steps, rules: filter.rules.len(), paths }
-    }
-}
-
-/// One thing that a path asks for.
-#[derive(Clone, Debug)]
-enum Check {
-    /// At least so many bytes behind the base.
-    Least(u32),
-    /// At most so many.
-    Most(u32),
-    /// A condition.
-    Holds(Place, Ranges),
-    /// A next base.
-    Base(Advance),
-}
-
-/// What a path asks for, in order, each with its segment; at most 64, so that a set of them is a word.
-#[derive(Clone, Debug)]
-struct Checks(Vec<(u8, Check)>);
-
-impl Checks {
-    fn of(path: &Path) -> Self {
-        let mut checks = Vec::new();
-        for (number, segment) in (0_u8..).zip(&path.segments) {
-            // The first base is in every packet, however short.
-            if (number, segment.bytes) != (0, 0) {
-                checks.push((number, Check::Least(segment.bytes)));
-            }
-            let holds = |c: &Condition| (number, Check::Holds(c.place, c.allowed.clone()));
-            checks.extend(segment.conditions.iter().map(holds));
-            checks.extend(segment.then.map(|advance| (number, Check::Base(advance))));
-            if segment.then.is_none() && path.rest == Rest::End {
-                checks.push((number, Check::Most(segment.bytes)));
-            }
-        }
-        Self(checks)
-    }
-
-    /// All of them.
-    fn all(&self) -> Left {
-        let count = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        Left(u64::MAX.checked_shr(64_u32.saturating_sub(count)).unwrap_or(0))
-    }
-
-    /// Those that are left, each with the set that it alone makes.
-    fn left(&self, left: Left) -> impl Iterator<Item = (Left, u8, &Check)> {
-        let numbered = (0_u32..64).zip(&self.0);
-        numbered.filter_map(move |(bit, (segment, check))| {
-            let own = Left(1 << bit);
-            (left.0 & own.0 != 0).then_some((own, *segment, check))
-        })
-    }
-}
-
-/// A set of a path's checks: those that it has not passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Left(u64);
-
-impl Left {
-    const NONE: Self = Self(0);
-    /// The mark of a path whose checks cannot be made any more: they lie behind an earlier base, or another one. No path
-    /// has 64 checks.
-    const LOST: Self = Self(u64::MAX);
-
-    fn without(self, passed: Self) -> Self {
-        Self(self.0 & !passed.0)
     }
 }
 
@@ -437,7 +371,7 @@ impl Builder<'_> {
             let Some((known, bits)) = place.shared_with(other, value) else { continue };
             match allowed.only() {
                 _ if known == other.mask => match allowed.has(bits) {
-                    true => passed = Left(passed.0 | own.0),
+                    true => passed = passed.with(own),
                     false => return None,
                 },
                 Some(only) if only & known != bits => return None,

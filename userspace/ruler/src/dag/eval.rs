@@ -14,8 +14,9 @@ pub struct Reached {
 }
 
 /// Where segments begin in one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bases {
+    /// Those that are known come first; what stands behind them means nothing.
     at: [u32; SEGMENTS_MAX],
     count: u8,
 }
@@ -26,8 +27,12 @@ impl Bases {
     /// A base; `None` if the walk did not come so far.
     #[must_use]
     pub fn get(&self, base: u8) -> Option<usize> {
-        let at = self.at.get(..usize::from(self.count))?.get(usize::from(base))?;
+        let at = self.known().get(usize::from(base))?;
         usize::try_from(*at).ok()
+    }
+
+    fn known(&self) -> &[u32] {
+        self.at.get(..usize::from(self.count)).unwrap_or_default()
     }
 
     pub(super) fn last(&self) -> usize {
@@ -41,18 +46,21 @@ impl Bases {
             self.count += 1;
         }
     }
-}
 
-impl Bases {
     /// The end of a walk at a leaf, which may need fewer bases than the walk found.
     pub(super) fn reached(mut self, leaf: NodeId, needed: u8) -> Reached {
-        for at in self.at.iter_mut().skip(usize::from(needed)) {
-            *at = 0;
-        }
         self.count = self.count.min(needed);
         Reached { leaf, bases: self }
     }
 }
+
+impl PartialEq for Bases {
+    fn eq(&self, other: &Self) -> bool {
+        self.known() == other.known()
+    }
+}
+
+impl Eq for Bases {}
 
 impl Dag {
     /// The leaf of a packet.

@@ -7,14 +7,18 @@
 //! It decides nothing that needs a search: what stands behind a `*` is left to the rests.
 
 pub mod build;
+mod checks;
 pub mod condition;
 mod dump;
 mod eval;
 pub mod paths;
+mod perfect;
 pub mod ranges;
 pub mod split;
+mod steps;
 pub mod switch;
 mod walk;
+mod window;
 
 use std::sync::Arc;
 
@@ -22,7 +26,7 @@ pub use build::Limits;
 use condition::Place;
 pub use eval::{Bases, Reached};
 use paths::{Advance, Path};
-pub use walk::{LANES, Walk, Walker};
+pub use walk::{Walk, Walker};
 
 use crate::resolved::RuleId;
 

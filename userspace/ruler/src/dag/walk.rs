@@ -1,116 +1,131 @@
-//! The DAG as workers walk it: every test is one of two ways, all steps are alike, and eight packets go in lockstep.
+//! The DAG as workers walk it: steps of one cache line each, made so that a packet meets few of them.
 //!
-//! A processor cannot guess which header comes next; so a step loads eight bytes, shifts, masks and compares, and picks
-//! the number of the next step without a jump. While one packet waits for its bytes, seven others go on. It is the fast
-//! twin of [`Dag::eval`] and says the same of every packet.
+//! Nodes that only together say yes are one step, choices among many values are one look into a table, and lengths are
+//! asked for beside what they allow to read; `steps` says how. A packet is walked to its leaf before the next one begins:
+//! a step's answer is a branch where most packets go one way, and data where they do not, so that a processor is deep in
+//! the next packet while it ends this one. It is the fast twin of [`Dag::eval`] and says the same of every packet.
 
 use super::{
-    Dag, Node, NodeId, Reached,
-    condition::{Place, Reading},
+    Dag, NodeId, Reached,
+    condition::Reading,
     eval::Bases,
-    paths::Advance,
-    switch::{Profile, Tree, cheapest},
+    perfect::{Slots, Table},
+    steps,
 };
 
 /// A DAG made to be walked.
 #[derive(Clone, Debug)]
 pub struct Walker {
-    steps: Vec<Step>,
-    /// By [`NodeId`]: its first step.
-    begins: Vec<u32>,
+    /// Each leads to steps before it or to leaves, so every walk ends.
+    pub(super) steps: Vec<Step>,
+    /// The tables of all switches.
+    pub(super) slots: Slots,
+    /// By [`NodeId`]: its step.
+    pub(super) begins: Vec<To>,
 }
-
-/// How many packets are walked at once.
-pub const LANES: usize = 8;
 
 /// A packet's walk: where it is, and what it found.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
-    at: u32,
+    at: To,
     bases: Bases,
 }
 
-/// One test of two ways: whether `number - first`, wrapping, is at most `span`. The number is made of the eight bytes at
-/// the offset, or it is one more than there are bytes behind the base.
+/// A test behind a base, if there are enough bytes.
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    /// By how many bits the number lies further left than in the eight bytes.
-    shift: u8,
-    kind: Kind,
-    offset: u16,
-    /// If not, and if so.
-    ways: [u32; 2],
-    mask: u64,
-    /// All ones if the number is about how many bytes there are, else 0.
-    length: u64,
-    first: u64,
-    span: u64,
+#[repr(align(64))]
+pub(super) struct Step {
+    /// One more than the bytes that must be behind the base; 0 if that is known.
+    pub(super) need: u32,
+    /// Where it leads if they are not.
+    pub(super) short: To,
+    pub(super) test: Test,
+    /// If the test holds, and if not.
+    pub(super) yes: To,
+    pub(super) no: To,
 }
 
-/// What a step does beside that.
+/// What a step asks of the eight bytes at each of its offsets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Test {
+    /// Whether both are these values under their masks, least significant byte first.
+    Equal { offsets: [u16; 2], masks: [u64; 2], values: [u64; 2] },
+    /// Whether the masked number is `first` or at most `span` more, where the greatest number is followed by 0.
+    Range { reading: Reading, offset: u16, mask: u64, first: u64, span: u64 },
+    /// Which masked number it is, least significant byte first: the table leads on, or it is in no table.
+    Switch { offset: u16, mask: u64, table: Table },
+    /// No question: the field tells the next base, `number * times + plus` bytes on.
+    Base { offset: u16, shift: u32, mask: u64, times: u32, plus: u32 },
+}
+
+/// Where a step leads: the number of a step, or a leaf and how many bases its rests know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Nothing.
-    Test,
-    /// It reads the least significant byte first.
-    Little,
-    /// It is no test: the field tells the next base, `number * first + span` bytes on.
-    Base,
-    /// Nothing at all: it is this leaf, whose rests know so many bases, and it leads to itself.
-    Leaf { leaf: NodeId, bases: u8 },
+pub(super) struct To(u32);
+
+impl To {
+    /// Numbers of steps are less, and a leaf's is in the lowest bits.
+    const LEAF: u32 = 1 << 31;
+
+    /// The step of this number; there are far fewer than 2³¹, as a DAG has 65,534 nodes and a node few steps.
+    pub(super) fn step(number: usize) -> Self {
+        Self(u32::try_from(number).unwrap_or(Self::LEAF - 1).min(Self::LEAF - 1))
+    }
+
+    pub(super) fn leaf(NodeId(leaf): NodeId, bases: u8) -> Self {
+        Self(Self::LEAF | u32::from(bases) << 16 | u32::from(leaf))
+    }
+
+    /// The index of its step; a leaf's is that of none.
+    #[inline(always)]
+    const fn index(self) -> usize {
+        // A u32 fits wherever the crate builds.
+        self.0 as usize
+    }
+
+    /// Of a leaf: which.
+    #[inline(always)]
+    const fn node(self) -> NodeId {
+        // The part that `leaf` put there.
+        NodeId(self.0 as u16)
+    }
+
+    /// Of a leaf: how many bases its rests know.
+    const fn bases(self) -> u8 {
+        // The part that `leaf` put there.
+        (self.0 >> 16) as u8
+    }
 }
 
 impl Walker {
     /// The same DAG, step by step.
     #[must_use]
     pub fn new(dag: &Dag) -> Self {
-        let mut draft = Draft { steps: Vec::new(), begins: vec![0; dag.nodes().count()] };
-        for id in dag.forward() {
-            draft.begins[id.index()] = draft.next();
-            match dag.node(id) {
-                Node::Len { bytes, yes, no } => {
-                    let first = u64::from(*bytes) + 1;
-                    let span = u64::MAX - first;
-                    let step = Step { length: u64::MAX, first, span, ..Step::nothing(Kind::Test) };
-                    draft.steps.push((step, To::Node(*yes), To::Node(*no)));
-                }
-                Node::Probe(probe) => {
-                    let first = draft.tree(&probe.place, &cheapest(probe, &Profile::EQUAL));
-                    if let To::Node(_) = first {
-                        // All values lead to one node: a step that asks nothing.
-                        draft.steps.push((Step::nothing(Kind::Test), first, first));
-                    }
-                }
-                Node::Base { advance, to } => {
-                    draft.steps.push((Step::base(advance), To::Node(*to), To::Node(*to)));
-                }
-                Node::Leaf(_) => {
-                    let kind = Kind::Leaf { leaf: id, bases: dag.base(id) + 1 };
-                    draft.steps.push((Step::nothing(kind), To::Node(id), To::Node(id)));
-                }
-            }
-        }
-        draft.finish()
+        steps::of(dag)
     }
 
     /// The leaf of a packet.
     #[must_use]
     pub fn eval(&self, packet: &[u8]) -> Reached {
-        self.finish([self.begin()], [packet])[0]
+        let mut walk = self.begin();
+        self.finish(&mut walk, packet);
+        walk.reached()
     }
 
     /// The leaf of a packet on which a walk came to this node of the same DAG. `None`: there is no such node, or the
     /// packet is not one that comes there.
     #[must_use]
     pub fn eval_from(&self, dag: &Dag, node: NodeId, packet: &[u8]) -> Option<Reached> {
-        Some(self.finish([self.begin_at(dag, node, packet)?], [packet])[0])
+        let mut walk = self.begin_at(dag, node, packet)?;
+        self.finish(&mut walk, packet);
+        Some(walk.reached())
     }
 
     /// A walk from the root.
     #[must_use]
     #[inline]
     pub fn begin(&self) -> Walk {
-        Walk { at: self.begins.first().copied().unwrap_or(0), bases: Bases::START }
+        // A DAG has a root.
+        Walk { at: self.begins.first().copied().unwrap_or(To(0)), bases: Bases::START }
     }
 
     /// A walk that goes on at a node of the same DAG; [`None`] as for [`Walker::eval_from`].
@@ -119,144 +134,88 @@ impl Walker {
         Some(Walk { at: *self.begins.get(node.index())?, bases: dag.bases_at(node, packet)? })
     }
 
-    /// Walks on, all packets in lockstep, until each is at a leaf.
+    /// Walks on until the packet is at a leaf, which is this.
+    ///
+    /// It stands alone so that the compiler has all registers for it.
+    #[inline(never)]
+    pub fn finish(&self, walk: &mut Walk, packet: &[u8]) -> NodeId {
+        let mut at = walk.at;
+        let mut base = walk.bases.last();
+        let (mut here, mut behind) = from(packet, base);
+        while let Some(Step { need, short, test, yes, no }) = self.steps.get(at.index()) {
+            // A u32 fits wherever the crate builds.
+            if behind < *need as usize {
+                at = *short;
+                continue;
+            }
+            at = match test {
+                Test::Equal { offsets, masks, values } => {
+                    let equal = |n: usize| little(here, offsets[n]) & masks[n] == values[n];
+                    if equal(0) && equal(1) { *yes } else { *no }
+                }
+                Test::Range { reading, offset, mask, first, span } => {
+                    let number = match reading {
+                        Reading::Big => big(here, *offset),
+                        Reading::Little => little(here, *offset),
+                    };
+                    if (number & mask).wrapping_sub(*first) <= *span { *yes } else { *no }
+                }
+                Test::Switch { offset, mask, table } => {
+                    self.slots.find(table, little(here, *offset) & mask, *no)
+                }
+                Test::Base { offset, shift, mask, times, plus } => {
+                    let number = big(here, *offset) >> shift & mask;
+                    let ahead = number * u64::from(*times) + u64::from(*plus);
+                    base = base.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX));
+                    (here, behind) = from(packet, base);
+                    walk.bases.push(base);
+                    *yes
+                }
+            };
+        }
+        walk.at = at;
+        at.node()
+    }
+}
+
+impl Walk {
+    /// Where a walk that is finished ended.
     #[must_use]
-    pub fn finish<const N: usize>(&self, mut walks: [Walk; N], packets: [&[u8]; N]) -> [Reached; N] {
-        let mut bases = walks.map(|walk| walk.bases.last());
-        loop {
-            let mut all_there = true;
-            for lane in 0..N {
-                let step = self.step(walks[lane].at);
-                let (packet, base) = (packets[lane], bases[lane]);
-                let number = match step.kind {
-                    Kind::Test => u64::from_be_bytes(load(packet, base, step.offset)),
-                    Kind::Leaf { .. } => continue,
-                    Kind::Little => u64::from_le_bytes(load(packet, base, step.offset)),
-                    Kind::Base => {
-                        let number = u64::from_be_bytes(load(packet, base, step.offset));
-                        let ahead = ((number >> step.shift) & step.mask) * step.first + step.span;
-                        bases[lane] = base.saturating_add(usize::try_from(ahead).unwrap_or(usize::MAX));
-                        walks[lane].bases.push(bases[lane]);
-                        walks[lane].at = step.ways[1];
-                        all_there = false;
-                        continue;
-                    }
-                };
-                // One more than there are, so that a base behind the packet has less than none.
-                let behind = (packet.len() + 1).saturating_sub(base) as u64;
-                let number = ((number >> step.shift) & step.mask) | (behind & step.length);
-                let holds = number.wrapping_sub(step.first) <= step.span;
-                walks[lane].at = step.ways[usize::from(holds)];
-                all_there = false;
-            }
-            if all_there {
-                return walks.map(|walk| match self.step(walk.at).kind {
-                    Kind::Leaf { leaf, bases } => walk.bases.reached(leaf, bases),
-                    Kind::Test | Kind::Little | Kind::Base => unreachable!("each is at a leaf"),
-                });
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn step(&self, at: u32) -> &Step {
-        // Numbers of steps are made here, so each is there.
-        match self.steps.get(at as usize) {
-            Some(step) => step,
-            None => unreachable!("a step leads to a step"),
-        }
+    pub fn reached(self) -> Reached {
+        self.bases.reached(self.at.node(), self.at.bases())
     }
 }
 
-impl Step {
-    const fn nothing(kind: Kind) -> Self {
-        Self { shift: 0, kind, offset: 0, ways: [0; 2], mask: 0, length: 0, first: 0, span: 0 }
-    }
-
-    /// A step that reads a place.
-    fn reading(place: &Place) -> Self {
-        let (kind, shift) = match place.reading {
-            Reading::Big => (Kind::Test, 64 - 8 * place.bytes.clamp(1, 8)),
-            Reading::Little => (Kind::Little, 0),
-        };
-        Self { mask: place.mask, offset: place.offset, shift, ..Self::nothing(kind) }
-    }
-
-    /// A step to the next base; a field that counts lies in a byte or two, most significant first.
-    fn base(Advance { field, times, plus }: &Advance) -> Self {
-        let read = Self::reading(field);
-        let shift = read.shift + u8::try_from(field.shift()).unwrap_or(0);
-        let (first, span) = (u64::from(*times), u64::from(*plus));
-        Self { mask: field.mask >> field.shift(), first, span, shift, kind: Kind::Base, ..read }
-    }
-}
-
-/// Steps whose ends are still nodes.
-struct Draft {
-    steps: Vec<(Step, To, To)>,
-    begins: Vec<u32>,
-}
-
-/// Where a step leads.
-#[derive(Clone, Copy)]
-enum To {
-    Node(NodeId),
-    Step(u32),
-}
-
-impl Draft {
-    fn next(&self) -> u32 {
-        u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Writes a tree's tests, the first one next; says where the tree begins.
-    fn tree(&mut self, place: &Place, tree: &Tree) -> To {
-        let (mask, first, span, yes, no) = match tree {
-            Tree::Done(node) => return To::Node(*node),
-            Tree::Bit { bit, set, clear, .. } => (*bit, *bit, 0, Some(set), Some(clear)),
-            Tree::AtLeast { value, yes, no } => (place.mask, *value, u64::MAX - value, Some(yes), Some(no)),
-            Tree::Equal { value, no, .. } => (place.mask, *value, 0, None, Some(no)),
-        };
-        let number = self.next();
-        let at = self.steps.len();
-        let step = Step { mask, first, span, ..Step::reading(place) };
-        self.steps.push((step, To::Step(0), To::Step(0)));
-        let yes = match (yes, tree) {
-            (Some(yes), _) => self.tree(place, yes),
-            (None, Tree::Equal { yes, .. }) => To::Node(*yes),
-            (None, _) => unreachable!("only equality leads to a node at once"),
-        };
-        let no = no.map_or(To::Step(0), |no| self.tree(place, no));
-        (self.steps[at].1, self.steps[at].2) = (yes, no);
-        To::Step(number)
-    }
-
-    fn finish(self) -> Walker {
-        let Self { steps, begins } = self;
-        let end = |to| match to {
-            To::Node(node) => begins[node.index()],
-            To::Step(step) => step,
-        };
-        let steps =
-            steps.into_iter().map(|(step, yes, no)| Step { ways: [end(no), end(yes)], ..step }).collect();
-        Walker { steps, begins }
-    }
-}
-
-/// The eight bytes behind a base and an offset; those that are not there are 0.
+/// The bytes from a base on, and one more than there are, so that behind a packet there are less than none.
 #[inline(always)]
-fn load(packet: &[u8], base: usize, offset: u16) -> [u8; 8] {
-    let first = base.saturating_add(usize::from(offset));
-    match packet.get(first..).and_then(<[u8]>::first_chunk) {
+fn from(packet: &[u8], base: usize) -> (&[u8], usize) {
+    packet.get(base..).map_or((&[], 0), |here| (here, here.len() + 1))
+}
+
+#[inline(always)]
+fn big(here: &[u8], offset: u16) -> u64 {
+    u64::from_be_bytes(load(here, offset))
+}
+
+#[inline(always)]
+fn little(here: &[u8], offset: u16) -> u64 {
+    u64::from_le_bytes(load(here, offset))
+}
+
+/// The eight bytes at an offset; those that are not there are 0.
+#[inline(always)]
+fn load(here: &[u8], offset: u16) -> [u8; 8] {
+    let first = usize::from(offset);
+    match here.get(first..first + 8).and_then(<[u8]>::first_chunk) {
         Some(bytes) => *bytes,
-        None => load_tail(packet, first),
+        None => load_tail(here.get(first..).unwrap_or_default()),
     }
 }
 
 #[cold]
-fn load_tail(packet: &[u8], first: usize) -> [u8; 8] {
+#[inline(never)]
+fn load_tail(tail: &[u8]) -> [u8; 8] {
     let mut bytes = [0; 8];
-    let tail = packet.get(first..).unwrap_or_default();
     bytes.iter_mut().zip(tail).for_each(|(byte, tail)| *byte = *tail);
     bytes
 }

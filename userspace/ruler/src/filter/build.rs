@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Deed, Filter, Limits, Rule,
-    class::{Class, ClassId, EngineId, Scan, WayId},
+    class::{Class, ClassId, End, EngineId, Scan, Settled, WayId},
     trouble,
     way::Way,
 };
@@ -84,18 +84,19 @@ pub(super) fn build_keeping(
         })
         .collect();
     let Builder { troubles, engines, reports, ways, classes, known, interned, .. } = builder;
-    let mut rules = vec![Vec::new(); engines.len()];
-    known.into_iter().for_each(|(of_engine, engine)| rules[engine.0] = of_engine);
+    let mut of_engines = vec![Vec::new(); engines.len()];
+    known.into_iter().for_each(|(rules, engine)| of_engines[engine.0] = rules);
     let troubles = troubles.into_iter().map(|trouble| trouble.file(file)).collect();
-    let kept = Kept { interned, rules };
+    let kept = Kept { interned, rules: of_engines };
+    let rules: Vec<Rule> = filter.rules.iter().map(rule).collect();
     let built = built.map(|class_of| Filter {
         resolved: filter.clone(),
         file: file.to_owned(),
-        rules: filter.rules.iter().map(rule).collect(),
         walker: Walker::new(&dag),
         dag,
-        class_of,
+        ends: class_of.into_iter().map(|id| end(id, &classes, &rules)).collect(),
         classes,
+        rules,
         engines,
         reports,
         ways,
@@ -111,6 +112,19 @@ fn rule(rule: &resolved::Rule) -> Rule {
         (Action::Rewrite(..), None) => unreachable!("a rule that rewrites has a plan"),
     };
     Rule { deed, labels: rule.labels.len(), span: rule.span }
+}
+
+/// What a leaf of this class means.
+fn end(id: ClassId, classes: &[Class], rules: &[Rule]) -> End {
+    let Class { scans, otherwise, .. } = &classes[id.0];
+    let settled = match otherwise.map(|rule| &rules[rule.index()].deed) {
+        _ if !scans.is_empty() => None,
+        None => Some(Settled::Unmatched),
+        Some(Deed::Accept(code)) => Some(Settled::Accepted(*code)),
+        Some(Deed::Reject(code)) => Some(Settled::Rejected(*code)),
+        Some(Deed::Rewrite(..)) => None,
+    };
+    End { class: id, rule: *otherwise, settled }
 }
 
 /// Which of the different regexes.

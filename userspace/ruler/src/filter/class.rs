@@ -27,6 +27,24 @@ pub(super) struct Class {
     pub(super) ways: Vec<(RuleId, Vec<WayId>)>,
 }
 
+/// What a leaf means.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) class: ClassId,
+    /// [`Class::otherwise`].
+    pub(super) rule: Option<RuleId>,
+    /// What becomes of every packet; [`None`] if they have to be looked at again.
+    pub(super) settled: Option<Settled>,
+}
+
+/// What becomes of packets that the header decides and that stay as they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Settled {
+    Accepted(u16),
+    Rejected(u16),
+    Unmatched,
+}
+
 /// One automaton over one part of the packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Scan {

@@ -167,9 +167,9 @@ impl<'a> Stages<'a> {
 
     /// The leaves whose packets a class has.
     fn leaves(&self, class: usize) -> impl Iterator<Item = NodeId> {
-        let nodes = self.filter.dag.nodes().zip(&self.filter.class_of);
-        nodes.filter_map(move |((id, node), of)| {
-            (of.0 == class && matches!(node, crate::dag::Node::Leaf(_))).then_some(id)
+        let nodes = self.filter.dag.nodes().zip(&self.filter.ends);
+        nodes.filter_map(move |((id, node), end)| {
+            (end.class.0 == class && matches!(node, crate::dag::Node::Leaf(_))).then_some(id)
         })
     }
 

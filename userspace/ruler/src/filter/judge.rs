@@ -5,9 +5,13 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Bound, Deed, Filter, class::ClassId, way::Memory};
+use super::{
+    Bound, Deed, Filter,
+    class::{ClassId, End, Settled},
+    way::Memory,
+};
 use crate::{
-    dag::{LANES, NodeId, Reached, paths::Mark},
+    dag::{NodeId, Reached, paths::Mark},
     exec::{engine, lanes::BATCH_MAX},
     resolved::RuleId,
     rewrite::{self, Bounds, Refusal, anonymise::Anonymiser},
@@ -93,17 +97,16 @@ pub struct Scratch {
     tags: Memory,
     rewrite: rewrite::Scratch,
     labels: Vec<Range<usize>>,
-    /// Of each packet of the batch.
-    judged: Vec<Judged>,
-    /// Packets that the header did not decide, by class.
-    open: Vec<(ClassId, usize)>,
+    /// Packets that the header did not settle, by class.
+    open: Vec<Judged>,
 }
 
 /// What is known of a packet.
 #[derive(Clone, Copy, Debug)]
 struct Judged {
-    reached: Reached,
     class: ClassId,
+    index: usize,
+    reached: Reached,
     rule: Option<RuleId>,
 }
 
@@ -123,7 +126,6 @@ impl Scratch {
             tags,
             rewrite: rewrite.unwrap_or_else(|_| unreachable!("binding asks for the key")),
             labels: vec![0..0; labels],
-            judged: Vec::with_capacity(BATCH_MAX),
             open: Vec::with_capacity(BATCH_MAX),
         }
     }
@@ -141,73 +143,69 @@ impl Bound {
         let count = packets.len().min(verdicts.len());
         for first in (0..count).step_by(BATCH_MAX) {
             let part = first..count.min(first + BATCH_MAX);
-            self.classify(scratch, packets, part.clone(), &mut entries);
-            self.scan(scratch, packets, first);
-            for ((index, verdict), at) in part.clone().zip(&mut verdicts[part]).zip(0..) {
-                let known = scratch.judged[at];
-                *verdict = Verdict { rule: known.rule, fate: self.act(scratch, &known, packets, index) };
+            let from_class = self.classify(scratch, packets, part.clone(), verdicts);
+            entries.from_class += from_class;
+            entries.from_zero += u32::try_from(part.len()).unwrap_or(u32::MAX) - from_class;
+            self.scan(scratch, packets);
+            for at in 0..scratch.open.len() {
+                let known = scratch.open[at];
+                let fate = self.act(scratch, &known, packets);
+                verdicts[known.index] = Verdict { rule: known.rule, fate };
             }
         }
         entries
     }
 
-    /// Walks the header DAG.
+    /// Walks the header DAG. What it settles has its verdict then; says how many packets entered at a class.
     fn classify(
         &self,
         scratch: &mut Scratch,
         packets: &(impl Batch + ?Sized),
         part: Range<usize>,
-        entries: &mut Entries,
-    ) {
-        let Self { filter, .. } = self;
-        scratch.judged.clear();
+        verdicts: &mut [Verdict],
+    ) -> u32 {
+        let Filter { walker, dag, ends, .. } = &*self.filter;
+        let mut from_class = 0;
         scratch.open.clear();
-        let mut at = 0;
-        while at < part.len() {
-            // A group with too few packets walks its last one more often than it need.
-            let lanes: [usize; LANES] = std::array::from_fn(|lane| (at + lane).min(part.len() - 1));
-            let group = lanes.map(|lane| packets.packet(part.start + lane));
-            let mut walks = [filter.walker.begin(); LANES];
-            let count = LANES.min(part.len() - at);
-            for lane in 0..count {
-                let node = packets.class(part.start + at + lane);
-                match node.and_then(|node| filter.walker.begin_at(&filter.dag, node, group[lane])) {
-                    Some(walk) => (walks[lane], entries.from_class) = (walk, entries.from_class + 1),
-                    None => entries.from_zero += 1,
+        for (index, verdict) in part.clone().zip(&mut verdicts[part]) {
+            let packet = packets.packet(index);
+            let entered = packets.class(index).and_then(|node| walker.begin_at(dag, node, packet));
+            from_class += u32::from(entered.is_some());
+            let mut walk = entered.unwrap_or_else(|| walker.begin());
+            let End { class, rule, settled } = ends[walker.finish(&mut walk, packet).index()];
+            let fate = match settled {
+                Some(Settled::Accepted(code)) => Fate::Accepted(code),
+                Some(Settled::Rejected(code)) => Fate::Rejected(code),
+                Some(Settled::Unmatched) => Fate::Unmatched,
+                None => {
+                    scratch.open.push(Judged { class, index, reached: walk.reached(), rule });
+                    continue;
                 }
-            }
-            for reached in &filter.walker.finish(walks, group)[..count] {
-                let class = filter.class_of[reached.leaf.index()];
-                let known = &filter.classes[class.0];
-                if !known.scans.is_empty() {
-                    scratch.open.push((class, scratch.judged.len()));
-                }
-                scratch.judged.push(Judged { reached: *reached, class, rule: known.otherwise });
-            }
-            at += count;
+            };
+            *verdict = Verdict { rule, fate };
         }
-        scratch.open.sort_unstable();
+        scratch.open.sort_unstable_by_key(|known| (known.class, known.index));
+        from_class
     }
 
     /// Runs the scans of each class on its packets.
-    fn scan(&self, scratch: &mut Scratch, packets: &(impl Batch + ?Sized), first: usize) {
-        let Scratch { engines, judged, open, .. } = scratch;
-        for members in open.chunk_by(|a, b| a.0 == b.0) {
-            let Some((class, _)) = members.first() else { continue };
+    fn scan(&self, scratch: &mut Scratch, packets: &(impl Batch + ?Sized)) {
+        let Scratch { engines, open, .. } = scratch;
+        for members in open.chunk_by_mut(|a, b| a.class == b.class) {
+            let Some(Judged { class, .. }) = members.first() else { continue };
             for scan in &self.filter.classes[class.0].scans {
                 let mut slices: [&[u8]; BATCH_MAX] = [&[]; BATCH_MAX];
                 let mut owners = [0_usize; BATCH_MAX];
                 let mut found = [None; BATCH_MAX];
                 let mut count = 0;
-                for (_, at) in members {
-                    let known = &judged[*at];
+                for (owner, known) in members.iter().enumerate() {
                     // A rule that comes before all of the scan's cannot be beaten by it.
                     if known.rule.is_some_and(|rule| rule < scan.least) {
                         continue;
                     }
-                    let bytes = packets.packet(first + *at);
+                    let bytes = packets.packet(known.index);
                     let from = position(scan.from, &known.reached, bytes.len());
-                    (slices[count], owners[count]) = (bytes.get(from..).unwrap_or_default(), *at);
+                    (slices[count], owners[count]) = (bytes.get(from..).unwrap_or_default(), owner);
                     count += 1;
                 }
                 self.filter.engines[scan.engine.0].judge(
@@ -216,7 +214,7 @@ impl Bound {
                     &mut found[..count],
                 );
                 for (owner, rule) in owners[..count].iter().zip(found).filter_map(|(o, r)| Some((*o, r?))) {
-                    let known = &mut judged[owner].rule;
+                    let known = &mut members[owner].rule;
                     *known = Some(known.map_or(rule, |known| known.min(rule)));
                 }
             }
@@ -224,13 +222,7 @@ impl Bound {
     }
 
     /// Does what the packet's rule does.
-    fn act(
-        &self,
-        scratch: &mut Scratch,
-        known: &Judged,
-        packets: &mut (impl Batch + ?Sized),
-        index: usize,
-    ) -> Fate {
+    fn act(&self, scratch: &mut Scratch, known: &Judged, packets: &mut (impl Batch + ?Sized)) -> Fate {
         let Some(id) = known.rule else { return Fate::Unmatched };
         let rule = &self.filter.rules[id.index()];
         match &rule.deed {
@@ -239,8 +231,8 @@ impl Bound {
             Deed::Rewrite(plan, code) => {
                 let Scratch { tags, rewrite, labels, .. } = scratch;
                 let labels = &mut labels[..rule.labels];
-                self.label(tags, known, packets.packet(index), id, labels);
-                let (frame, at) = packets.frame(index);
+                self.label(tags, known, packets.packet(known.index), id, labels);
+                let (frame, at) = packets.frame(known.index);
                 match rewrite::apply(plan, frame, at, labels, rewrite) {
                     Ok(new) => {
                         Fate::Rewritten { code: *code, at: new.packet, skipped_sums: new.skipped_sums }

@@ -63,8 +63,8 @@ pub struct Filter {
     rules: Vec<Rule>,
     dag: Dag,
     walker: dag::Walker,
-    /// By [`dag::NodeId`]: the class of a leaf; that of another node means nothing.
-    class_of: Vec<class::ClassId>,
+    /// By [`dag::NodeId`]: what a leaf means; that of another node means nothing.
+    ends: Vec<class::End>,
     classes: Vec<Class>,
     engines: Vec<Engine>,
     reports: Vec<ladder::Report>,

@@ -2,6 +2,9 @@
 //!
 //! A cell is where the next state's row begins. Cells from [`Table::special`] on are not: they number an *exit*, which
 //! says what to write and where to go on. So bytes that write nothing cost one comparison more than without tags.
+//!
+//! A state *waits* if all but a few bytes lead back to it and write nothing, as behind a `*`. Whoever comes there is at an
+//! exit too, and the next of those few bytes is searched for, many bytes at a time.
 
 use super::determinise::Source;
 use super::marks::UNSET;
@@ -22,6 +25,8 @@ pub(super) struct Table {
     cells: Vec<u32>,
     exits: Vec<Exit>,
     ops: Vec<Op>,
+    /// By state, settled ones left out.
+    waits: Vec<Option<Wait>>,
     /// By state.
     outcomes: Vec<Option<u32>>,
     ends: Vec<Vec<Option<Source<u8>>>>,
@@ -33,13 +38,21 @@ pub(super) struct Table {
     pub(super) anchors: usize,
 }
 
-/// A transition that writes, or leads to a settled state.
+/// A transition that writes, or leads to a settled state, or to one that waits.
 #[derive(Clone, Copy, Debug)]
 struct Exit {
     row: u32,
     /// Which of [`Table::ops`].
     first: u32,
     end: u32,
+}
+
+/// The bytes that a waiting state waits for.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    One(u8),
+    Two(u8, u8),
+    Three(u8, u8, u8),
 }
 
 impl Table {
@@ -52,6 +65,7 @@ impl Table {
             cells: Vec::new(),
             exits: Vec::new(),
             ops: Vec::new(),
+            waits: Vec::new(),
             outcomes: tdfa.outcomes,
             ends: tdfa.ends,
             start: tdfa.start << shift,
@@ -62,11 +76,14 @@ impl Table {
         };
         let mut known = std::collections::HashMap::new();
         // Settled states are never left, so they need no row.
-        for row in tdfa.steps.chunks(columns).take(tdfa.settled as usize) {
+        let rows = || (0_u32..).zip(tdfa.steps.chunks(columns)).take(tdfa.settled as usize);
+        table.waits = rows().map(|(state, row)| table.wait_of(state, row)).collect();
+        for (state, row) in rows() {
             let begin = table.cells.len();
             for step in row {
+                let goes_on = step.next == state || !table.waits_in(step.next << shift);
                 let cell = match (step.next << shift, step.ops) {
-                    (next, 0) if next < table.special => next,
+                    (next, 0) if next < table.special && goes_on => next,
                     _ => {
                         *known.entry(*step).or_insert_with(|| table.exit(*step, &tdfa.ops[step.ops as usize]))
                     }
@@ -76,6 +93,22 @@ impl Table {
             table.cells.resize(begin + (1 << shift), 0);
         }
         table
+    }
+
+    /// What this state waits for, if it waits.
+    fn wait_of(&self, state: u32, row: &[Step]) -> Option<Wait> {
+        let stays = |byte: &u8| row[usize::from(self.classes.of(*byte))] == Step { next: state, ops: 0 };
+        let mut others = (0..=u8::MAX).filter(|byte| !stays(byte));
+        match [(); 4].map(|()| others.next()) {
+            [Some(a), None, ..] => Some(Wait::One(a)),
+            [Some(a), Some(b), None, _] => Some(Wait::Two(a, b)),
+            [Some(a), Some(b), Some(c), None] => Some(Wait::Three(a, b, c)),
+            _ => None,
+        }
+    }
+
+    fn waits_in(&self, row: u32) -> bool {
+        self.waits.get((row >> self.shift) as usize).is_some_and(Option::is_some)
     }
 
     fn exit(&mut self, step: Step, ops: &[Op]) -> u32 {
@@ -128,7 +161,8 @@ impl Table {
     pub(super) fn run(&self, bank: &mut Bank, bytes: &[u8]) -> Outcome<'_> {
         let mut row = self.start;
         if row < self.special {
-            for (at, byte) in bytes.iter().enumerate() {
+            let mut at = self.passed(row, bytes, 0);
+            while let Some(byte) = bytes.get(at) {
                 let cell = self.cells[(row | u32::from(self.by_byte[usize::from(*byte)])) as usize];
                 row = cell;
                 if cell >= self.special {
@@ -140,10 +174,25 @@ impl Table {
                     if row >= self.special {
                         break;
                     }
+                    at = self.passed(row, bytes, at + 1);
+                } else {
+                    at += 1;
                 }
             }
         }
         self.outcome((row >> self.shift) as usize)
+    }
+
+    /// Where a state that is reached before a byte is left, if it waits; else at that byte.
+    fn passed(&self, row: u32, bytes: &[u8], at: usize) -> usize {
+        let Some(wait) = self.waits.get((row >> self.shift) as usize).copied().flatten() else { return at };
+        let rest = bytes.get(at..).unwrap_or_default();
+        let found = match wait {
+            Wait::One(a) => memchr::memchr(a, rest),
+            Wait::Two(a, b) => memchr::memchr2(a, b, rest),
+            Wait::Three(a, b, c) => memchr::memchr3(a, b, c, rest),
+        };
+        found.map_or(bytes.len(), |found| at + found)
     }
 
     /// Where the anchors are in these bytes, if they match.
