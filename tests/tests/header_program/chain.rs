@@ -134,9 +134,9 @@ fn check(id: &'static str, scope: Scope, rows: &[Wanted]) -> Result<()> {
 }
 
 #[test]
-fn rt5_scope_steered_judges_only_what_is_claimed() -> Result<()> {
+fn rt05_scope_steered_judges_only_what_is_claimed() -> Result<()> {
     check(
-        "rt5_steered",
+        "rt05_steered",
         Scope::Steered,
         &[
             wanted(7, Verdict::Redirect, XdpCounter::Redirect, Counter::Rule(0)),
@@ -149,9 +149,9 @@ fn rt5_scope_steered_judges_only_what_is_claimed() -> Result<()> {
 }
 
 #[test]
-fn rt5_scope_interface_judges_the_os_stacks_frames_too() -> Result<()> {
+fn rt05_scope_interface_judges_the_os_stacks_frames_too() -> Result<()> {
     check(
-        "rt5_interface",
+        "rt05_interface",
         Scope::Interface,
         &[
             wanted(7, Verdict::Redirect, XdpCounter::Redirect, Counter::Rule(0)),
@@ -174,8 +174,8 @@ fn with_case(chain: &Chain, each: impl FnOnce(&Case<'_>, Expected) -> Result<()>
 }
 
 #[test]
-fn rt5_without_steer_a_frame_passes_as_it_came_and_is_counted() -> Result<()> {
-    let Some(_lab) = lab::require("rt5_missed", &[Need::Bpf])? else { return Ok(()) };
+fn rt05_without_steer_a_frame_passes_as_it_came_and_is_counted() -> Result<()> {
+    let Some(_lab) = lab::require("rt05_missed", &[Need::Bpf])? else { return Ok(()) };
     let chain = Chain::broken()?;
     with_case(&chain, |case, expected| {
         let missed =
@@ -189,8 +189,8 @@ fn rt5_without_steer_a_frame_passes_as_it_came_and_is_counted() -> Result<()> {
 }
 
 #[test]
-fn rt5_a_drivers_own_metadata_stay_and_no_class_is_handed_over() -> Result<()> {
-    let Some(_lab) = lab::require("rt5_drivers", &[Need::Bpf])? else { return Ok(()) };
+fn rt05_a_drivers_own_metadata_stay_and_no_class_is_handed_over() -> Result<()> {
+    let Some(_lab) = lab::require("rt05_drivers", &[Need::Bpf])? else { return Ok(()) };
     let chain = Chain::new()?;
     with_case(&chain, |case, expected| {
         for length in [4, 16, 32] {
@@ -204,8 +204,8 @@ fn rt5_a_drivers_own_metadata_stay_and_no_class_is_handed_over() -> Result<()> {
 }
 
 #[test]
-fn rt5_where_there_is_no_room_for_metadata_no_class_is_handed_over() -> Result<()> {
-    let Some(_lab) = lab::require("rt5_cramped", &[Need::Bpf])? else { return Ok(()) };
+fn rt05_where_there_is_no_room_for_metadata_no_class_is_handed_over() -> Result<()> {
+    let Some(_lab) = lab::require("rt05_cramped", &[Need::Bpf])? else { return Ok(()) };
     let chain = Chain::new()?;
     with_case(&chain, |case, _| {
         let cramped = chain.cramped(&case.header)?;

@@ -14,10 +14,10 @@ const FRAMES: usize = 16;
 const CUT: usize = 128;
 
 #[test]
-fn rt5_a_program_does_what_its_dag_does() -> Result<()> {
+fn rt05_a_program_does_what_its_dag_does() -> Result<()> {
     let chain = Chain::new()?;
     let (mut whole, mut stopped) = (0_u32, 0_u32);
-    each_filter("rt5_random", RT05_FILTERS.count(), |dice, filter| {
+    each_filter("rt05_random", RT05_FILTERS.count(), |dice, filter| {
         let dag = Dag::build(filter, &SMALL);
         let pass = [u16::try_from(dice.below(6))?];
         let settings = Settings { scope: scope(dice), pass: &pass, class_gen: GENERATION };

@@ -15,10 +15,10 @@ use crate::case::{Case, Chain, GENERATION, SMALL, each_filter, entries, frame, s
 const FRAMES: usize = 8;
 
 #[test]
-fn rt6_every_program_is_within_the_budget() -> Result<()> {
+fn rt06_every_program_is_within_the_budget() -> Result<()> {
     let chain = Chain::new()?;
     let mut most = (0, 0);
-    each_filter("rt6_budget", RT06_FILTERS.count(), |dice, filter| {
+    each_filter("rt06_budget", RT06_FILTERS.count(), |dice, filter| {
         let dag = Dag::build(filter, &SMALL);
         let settings = Settings { scope: scope(dice), pass: &[], class_gen: GENERATION };
         let (case, program) = chain.case(filter, &dag, settings)?;
@@ -38,9 +38,9 @@ fn rt6_every_program_is_within_the_budget() -> Result<()> {
 }
 
 #[test]
-fn rt6_cuts_change_no_verdict() -> Result<()> {
+fn rt06_cuts_change_no_verdict() -> Result<()> {
     let chain = Chain::new()?;
-    each_filter("rt6_cuts", RT06_FILTERS.count(), |dice, filter| {
+    each_filter("rt06_cuts", RT06_FILTERS.count(), |dice, filter| {
         let dag = Dag::build(filter, &SMALL);
         let settings = Settings { scope: scope(dice), pass: &[1], class_gen: GENERATION };
         let deepest = dag.depths().into_iter().max().unwrap_or(0).min(TESTS_MAX);

@@ -18,6 +18,9 @@ pub mod oracle;
 pub mod resolve;
 pub mod resolved;
 pub mod rewrite;
+#[cfg(test)]
+#[path = "../tests/scale/mod.rs"]
+mod scale;
 pub mod shipped;
 pub mod source;
 pub mod syntax;

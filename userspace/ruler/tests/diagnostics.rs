@@ -90,7 +90,7 @@ fn found(source: &str) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn each_source_gives_the_code_it_is_for() {
+fn rt03_each_source_gives_the_code_it_is_for() {
     for (name, source) in CASES {
         let found = found(source);
         let codes: Vec<_> = found.iter().map(|found| found.code.to_string()).collect();
@@ -99,22 +99,22 @@ fn each_source_gives_the_code_it_is_for() {
 }
 
 #[test]
-fn as_text() {
+fn rt03_as_text() {
     let shown: String = CASES
         .iter()
         .map(|(name, source)| format!("# {name}\n{}\n", text(&bundle(source), &found(source))))
         .collect();
-    insta::assert_snapshot!(shown);
+    insta::assert_snapshot!("as_text", shown);
 }
 
 #[test]
-fn as_json() {
+fn rt03_as_json() {
     let all: Vec<_> = CASES.iter().map(|(name, source)| (name, found(source))).collect();
-    insta::assert_json_snapshot!(all);
+    insta::assert_json_snapshot!("as_json", all);
 }
 
 #[test]
-fn limits_say_what_was_given_and_what_is_allowed() {
+fn rt03_limits_say_what_was_given_and_what_is_allowed() {
     let deep = format!("filter f {}byte{} => accept;", "(".repeat(65), ")".repeat(65));
     let long = vec![b' '; (1 << 20) + 1];
     let rules = format!("filter f {}", "1=>accept;".repeat(16_385));
@@ -140,14 +140,14 @@ fn the_deepest_nesting_allowed_is_read() {
 }
 
 #[test]
-fn reading_ends_after_fifty() {
+fn rt03_reading_ends_after_fifty() {
     let (_, found) = ruler::read("a.rl", "filter f ] ;".repeat(200).as_bytes());
     assert_eq!(found.len(), 50);
 }
 
 /// What is said of filters that are right and need too much, and of one without its key.
 #[test]
-fn of_compiling_and_binding() {
+fn rt03_of_compiling_and_binding() {
     const LARGE: &str = "filter f\n  * 1 byte#12 2 * => reject;\n  1 * 3 => accept 3;\n  * => accept;";
     let engines = |slow, arena_bytes| {
         let dfa = dfa::Limits { states: 40, ..dfa::Limits::default() };

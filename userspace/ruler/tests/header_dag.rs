@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 mod made;
+mod scale;
 
 use made::{
     Dice, exactly, free,
@@ -17,9 +18,9 @@ use ruler::{
     source::Span,
 };
 
-/// How many filters a property looks at; `PROPTEST_CASES` is the variable that all deep runs go by.
+/// How many filters a property looks at.
 fn cases() -> u64 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(500)
+    u64::from(scale::RT05_FILTERS.count())
 }
 
 const PACKETS: usize = 12;
@@ -128,7 +129,7 @@ fn paths_together_are_the_rule_and_the_first_that_holds_has_its_labels() {
 }
 
 #[test]
-fn rt5_the_dag_says_what_the_rules_say() {
+fn rt05_the_dag_says_what_the_rules_say() {
     let (mut decided, mut open) = (0_u32, 0_u32);
     for seed in 0..cases() {
         let mut dice = Dice(seed);
@@ -147,7 +148,7 @@ fn rt5_the_dag_says_what_the_rules_say() {
 }
 
 #[test]
-fn rt5_every_length_of_a_packet_is_judged() {
+fn rt05_every_length_of_a_packet_is_judged() {
     for seed in 0..cases() / 20 {
         let mut dice = Dice(seed);
         let filter = made::filter(&mut dice);
@@ -161,7 +162,7 @@ fn rt5_every_length_of_a_packet_is_judged() {
 }
 
 #[test]
-fn rt6_a_budget_changes_no_verdict() {
+fn rt06_a_budget_changes_no_verdict() {
     for seed in 0..cases() / 4 {
         let mut dice = Dice(seed);
         let filter = made::filter(&mut dice);

@@ -1,5 +1,7 @@
 //! Whatever the source is, reading it ends, panics nowhere, and points only into the source.
 
+mod scale;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ruler::bundle::Bundle;
@@ -59,30 +61,30 @@ fn holds(source: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(scale::RT03_SOURCES.cases())]
 
     #[test]
-    fn any_bytes(source in vec(any::<u8>(), 0..200)) {
+    fn rt03_any_bytes(source in vec(any::<u8>(), 0..200)) {
         holds(&source)?;
     }
 
     #[test]
-    fn any_order_of_pieces(source in pieces()) {
+    fn rt03_any_order_of_pieces(source in pieces()) {
         holds(&source)?;
     }
 
     #[test]
-    fn mutated_programs(source in mutated(VALID)) {
+    fn rt03_mutated_programs(source in mutated(VALID)) {
         holds(&source)?;
     }
 
     #[test]
-    fn mutated_meanings(source in mutated(MEANT)) {
+    fn rt03_mutated_meanings(source in mutated(MEANT)) {
         holds(&source)?;
     }
 
     #[test]
-    fn shuffled_words(source in shuffled()) {
+    fn rt03_shuffled_words(source in shuffled()) {
         holds(&source)?;
     }
 }

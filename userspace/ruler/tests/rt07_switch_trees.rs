@@ -1,6 +1,8 @@
 //! Switch trees lead every value where a search through the cases does, and the default is promoted.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
+mod scale;
+
 use proptest::prelude::*;
 use ruler::dag::{
     Case, NodeId, Probe,
@@ -32,7 +34,7 @@ fn agrees(probe: &Probe, tree: &Tree, values: impl IntoIterator<Item = u64>) {
 }
 
 #[test]
-fn rt7_the_protocols_of_the_classic_example_are_told_by_bit_5() {
+fn rt07_the_protocols_of_the_classic_example_are_told_by_bit_5() {
     let probe = byte_cases(&[47, 110, 112, 115, 117, 119]);
     let tree = switch::cheapest(&probe, &Profile::EQUAL);
     assert!(matches!(tree, Tree::Bit { bit: 0x20, .. }), "{tree:?}");
@@ -44,7 +46,7 @@ fn rt7_the_protocols_of_the_classic_example_are_told_by_bit_5() {
 }
 
 #[test]
-fn rt7_a_profile_can_turn_the_choice() {
+fn rt07_a_profile_can_turn_the_choice() {
     let probe = byte_cases(&[6, 17, 1, 58]);
     let mut sorted = probe.clone();
     sorted.cases.sort_by_key(|case| case.first);
@@ -101,10 +103,10 @@ fn values(probe: &Probe, more: &[u64]) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(scale::RT07_PROBES.cases())]
 
     #[test]
-    fn rt7_every_tree_is_a_linear_search(probe in probes(), profile in profiles(), more in prop::collection::vec(any::<u64>(), 16)) {
+    fn rt07_every_tree_is_a_linear_search(probe in probes(), profile in profiles(), more in prop::collection::vec(any::<u64>(), 16)) {
         let values = values(&probe, &more);
         let best = switch::cheapest(&probe, &profile);
         agrees(&probe, &best, values.iter().copied());

@@ -1,7 +1,7 @@
 //! `ids`: which promises of SPECIFICATION.md have a test or a record, and which are pending.
 //!
-//! A test for row B4 has a name that begins `b04_`; a bench row counts once a line of `bench/record/` names it. The
-//! status column is never written by hand: `ids --bless` writes it, and tidy fails while it is not the truth.
+//! A test for row B4 has a name that begins `b04_`, and one for B12 and RT4 begins `b12_rt04_`; a bench row counts once a
+//! line of `bench/record/` names it. The status column is never written by hand: `ids --bless` writes it, and tidy fails while it is not the truth.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -120,22 +120,27 @@ fn rows<'a>(tree: &Tree, text: &'a str) -> Vec<Row<'a>> {
     table(text, ROWS_HEADING).into_iter().map(with_status).collect()
 }
 
-/// Every test whose name begins with an id, by id.
+/// Every test whose name begins with ids, by each of them.
 fn tests_by_id(tree: &Tree) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in tree.rust().flat_map(File::tests) {
-        if let Some(id) = id_of(name) {
+        for id in ids_of(name) {
             found.entry(id).or_default().push(name.to_owned());
         }
     }
     found
 }
 
-/// `b04_truncation` is a test of row B4.
-fn id_of(test: &str) -> Option<String> {
-    let (prefix, _) = test.split_once('_')?;
-    let digits = prefix.trim_start_matches(|c: char| c.is_ascii_lowercase());
-    let letters = &prefix[..prefix.len() - digits.len()];
+/// `b04_truncation` is a test of row B4, `b12_rt04_engines_agree` one of B12 and of RT4.
+fn ids_of(test: &str) -> Vec<String> {
+    // The last word is no id: something must say what the test is about.
+    let words = test.rsplit_once('_').map_or("", |(words, _)| words);
+    words.split('_').map_while(id_of).collect()
+}
+
+fn id_of(word: &str) -> Option<String> {
+    let digits = word.trim_start_matches(|c: char| c.is_ascii_lowercase());
+    let letters = &word[..word.len() - digits.len()];
     let number: u32 = digits.parse().ok()?;
     (1..=2).contains(&letters.len()).then(|| format!("{}{number}", letters.to_ascii_uppercase()))
 }
@@ -204,12 +209,17 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_of_the_row_its_name_begins_with() {
-        for (name, id) in [("b04_x", Some("B4")), ("f16_y", Some("F16")), ("mt2_z", Some("MT2"))] {
-            assert_eq!(id_of(name).as_deref(), id, "{name}");
+    fn a_test_is_of_the_rows_its_name_begins_with() {
+        for (name, ids) in [
+            ("b04_x", &["B4"][..]),
+            ("f16_y", &["F16"]),
+            ("mt2_z", &["MT2"]),
+            ("b12_rt04_engines_b04", &["B12", "RT4"]),
+        ] {
+            assert_eq!(ids_of(name), ids, "{name}");
         }
         for name in ["parses_b04", "b04", "ipv4_header", "b_04", "_x"] {
-            assert_eq!(id_of(name), None, "{name}");
+            assert!(ids_of(name).is_empty(), "{name}");
         }
     }
 

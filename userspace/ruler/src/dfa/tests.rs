@@ -38,7 +38,7 @@ fn run<T: Table>(table: &T, input: &[u8]) -> Option<RuleId> {
 }
 
 #[test]
-fn rt2_the_seeds_search_is_five_states() {
+fn rt02_the_seeds_search_is_five_states() {
     // * 42 b:(byte 42) *
     let rule = Node::Seq(vec![Node::any(), byte(42), Node::Byte(ByteSet::ALL), byte(42), Node::any()]);
     insta::assert_snapshot!(dfa(&[rule]), @r"
@@ -53,7 +53,7 @@ fn rt2_the_seeds_search_is_five_states() {
 }
 
 #[test]
-fn rt2_an_earlier_rule_that_matches_hides_later_ones() {
+fn rt02_an_earlier_rule_that_matches_hides_later_ones() {
     insta::assert_snapshot!(dfa(&[within("ab"), within("b"), Node::any()]), @r"
     class 0 [00..60 63..ff]
     class 1 [61]
@@ -67,7 +67,7 @@ fn rt2_an_earlier_rule_that_matches_hides_later_ones() {
 }
 
 #[test]
-fn rt2_whole_inputs_of_fixed_length_die_when_longer() {
+fn rt02_whole_inputs_of_fixed_length_die_when_longer() {
     insta::assert_snapshot!(dfa(&[literal("ab"), Node::bytes(ByteSet::ALL, 2)]), @r"
     class 0 [00..60 63..ff]
     class 1 [61]
@@ -82,7 +82,7 @@ fn rt2_whole_inputs_of_fixed_length_die_when_longer() {
 }
 
 #[test]
-fn rt2_bytes_that_do_not_matter_are_jumped_over() {
+fn rt02_bytes_that_do_not_matter_are_jumped_over() {
     // 1 byte#6 2 *
     let rule = Node::seq([byte(1), Node::bytes(ByteSet::ALL, 6), byte(2), Node::any()]);
     insta::assert_snapshot!(dfa(&[rule]), @r"
@@ -103,7 +103,7 @@ fn rt2_bytes_that_do_not_matter_are_jumped_over() {
 }
 
 #[test]
-fn rt2_bytes_that_go_round_in_a_circle_are_not() {
+fn rt02_bytes_that_go_round_in_a_circle_are_not() {
     // byte#1 (byte#6)#*
     let six = Node::bytes(ByteSet::ALL, 6);
     let round = Node::Repeat { body: Box::new(six), least: 0, most: None };
@@ -196,10 +196,10 @@ fn check_shape(dfa: &Dfa) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::scale::RT04_PATTERNS.cases())]
 
     #[test]
-    fn rt4_tables_give_the_verdicts_of_the_naive_matcher(
+    fn rt04_tables_give_the_verdicts_of_the_naive_matcher(
         nodes in proptest::collection::vec(arbitrary::node(), 1..4),
         seed in any::<u64>(),
     ) {

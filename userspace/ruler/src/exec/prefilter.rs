@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rt4_a_search_that_finds_too_much_rests_and_tries_again() {
+    fn rt04_a_search_that_finds_too_much_rests_and_tries_again() {
         let mut rest = Rest::default();
         let window = |rest: &mut Rest, hits: u32| {
             for _ in 0..WINDOW_PACKETS / 64 {

@@ -55,10 +55,10 @@ fn one_by_one<T: Table>(table: &T, packets: &[&[u8]]) -> Vec<Option<RuleId>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::scale::RT04_PATTERNS.cases())]
 
     #[test]
-    fn rt4_all_engines_give_the_verdicts_of_the_naive_matcher(
+    fn rt04_all_engines_give_the_verdicts_of_the_naive_matcher(
         nodes in proptest::collection::vec(arbitrary::node(), 1..5),
         seed in any::<u64>(),
         each in 1_usize..24,
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn rt4_lanes_agree_with_one_lane_whatever_the_lengths(
+    fn rt04_lanes_agree_with_one_lane_whatever_the_lengths(
         node in arbitrary::node(),
         lengths in proptest::collection::vec(prop_oneof![0_usize..9, 0_usize..200, 1_000_usize..4_000], 0..150),
         seed in any::<u64>(),
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn rt4_a_search_before_the_engine_changes_no_verdict(
+    fn rt04_a_search_before_the_engine_changes_no_verdict(
         nodes in proptest::collection::vec(
             (arbitrary::node(), "[abc]{3,6}").prop_map(|(node, text)| {
                 let text = text.bytes().map(|byte| Node::Byte(crate::ir::ByteSet::of([byte])));
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn rt4_jumps_change_no_verdict(
+    fn rt04_jumps_change_no_verdict(
         parts in proptest::collection::vec((0_u32..40, "[abc]{1,2}"), 1..4),
         open in any::<bool>(),
         lengths in proptest::collection::vec(0_usize..140, 1..40),

@@ -112,7 +112,7 @@ fn check(node: &Node, pair: &mut Pair, input: &[u8]) -> bool {
 }
 
 #[test]
-fn rt1_s5_takes_the_leftmost_shortest_match() {
+fn rt01_s5_takes_the_leftmost_shortest_match() {
     let node = lowered(S5);
     let mut pair = Pair::new(&node);
     assert_eq!(pair.labels[0].method(), Method::Tdfa { states: 6, registers: 1 });
@@ -140,7 +140,7 @@ fn request(ip_options: u8, tcp_options: u8, text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn rt1_the_request_line_ends_at_the_first_line_end() {
+fn rt01_the_request_line_ends_at_the_first_line_end() {
     let filter = resolved(HTTP_ONLY);
     let [e, i, t, req] = ["e", "i", "t", "req"]
         .map(|name| filter.rules[0].labels.iter().position(|label| label.name == name).unwrap())
@@ -163,7 +163,7 @@ fn rt1_the_request_line_ends_at_the_first_line_end() {
 }
 
 #[test]
-fn rt2_labels_as_text_and_graph() {
+fn rt02_labels_as_text_and_graph() {
     let labels = Labels::new(&lowered(S5), &Limits::default()).unwrap();
     insta::assert_snapshot!(labels, @r"
     <0 @0-2
@@ -356,10 +356,10 @@ fn packets_that_should_have_matched_do_no_harm() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::scale::RT04_PATTERNS.cases())]
 
     #[test]
-    fn rt4_all_methods_find_labels_where_the_naive_matcher_does(
+    fn rt04_all_methods_find_labels_where_the_naive_matcher_does(
         node in prop_oneof![1 => arbitrary::node().boxed(), 4 => arbitrary::labels().boxed()],
         seed in any::<u64>(),
     ) {

@@ -12,7 +12,7 @@ use ruler::{
 };
 
 use crate::{
-    ANONYMISER, OFFLINE, cases, rewritten,
+    ANONYMISER, OFFLINE, rewritten,
     rule::{self, With as _, constant, id, item, label},
     traffic::{self, Ip, Transport},
 };
@@ -172,10 +172,10 @@ fn judge(output: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(cases(1024))]
+    #![proptest_config(crate::scale::RT08_REWRITES.cases())]
 
     #[test]
-    fn rt8_an_anonymised_packet_is_right_and_shows_no_address(mut shape in traffic::whole()) {
+    fn rt08_an_anonymised_packet_is_right_and_shows_no_address(mut shape in traffic::whole()) {
         // Addresses of bytes that nothing else in the output has, so that they can be looked for.
         shape.addresses.iter_mut().for_each(|byte| *byte |= 0x80);
         let version = if matches!(shape.ip, Ip::V4 { .. }) { 4 } else { 6 };
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn rt8_a_request_line_alone_is_a_right_packet(mut shape in traffic::whole()) {
+    fn rt08_a_request_line_alone_is_a_right_packet(mut shape in traffic::whole()) {
         shape.transport = Transport::Tcp;
         let Ip::V4 { .. } = shape.ip else { return Ok(()) };
         let rule = rule::rule(4, http_only());

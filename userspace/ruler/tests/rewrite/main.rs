@@ -7,6 +7,8 @@ mod draft;
 mod filters;
 mod naive;
 mod rule;
+#[path = "../scale/mod.rs"]
+mod scale;
 mod traffic;
 
 use std::{
@@ -27,15 +29,6 @@ use traffic::{Ip, Shape, Transport};
 static ANONYMISER: LazyLock<Arc<Anonymiser>> = LazyLock::new(|| Arc::new(Anonymiser::new(&[0x3c; 32])));
 
 const OFFLINE: Bounds = Bounds { least: 0, most: 65_535 };
-
-/// As many cases as the environment says, or these.
-fn cases(default: u32) -> ProptestConfig {
-    let config = ProptestConfig::default();
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => config,
-        None => ProptestConfig { cases: default, ..config },
-    }
-}
 
 fn scratch(plan: &Plan, bounds: Bounds) -> Scratch {
     Scratch::new([plan], bounds, Some(Arc::clone(&ANONYMISER))).unwrap()
@@ -89,10 +82,10 @@ fn version(shape: &Shape) -> u8 {
 }
 
 proptest! {
-    #![proptest_config(cases(4096))]
+    #![proptest_config(scale::RT08_REWRITES.cases())]
 
     #[test]
-    fn rt8_patch_cut_and_rebuild_are_the_twin(
+    fn rt08_patch_cut_and_rebuild_are_the_twin(
         shape in traffic::shapes(), draft in draft::drafts(), room in (0..40_usize, 0..40_usize),
         least in prop_oneof![Just(0), Just(14), 0..80_usize], most in prop_oneof![3 => Just(65_535), 1 => 60..160_usize],
     ) {
@@ -114,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn rt8_incremental_is_full_where_the_input_was_right(shape in traffic::whole(), unpadded: bool) {
+    fn rt08_incremental_is_full_where_the_input_was_right(shape in traffic::whole(), unpadded: bool) {
         let last = match unpadded {
             true => Part::Unpad(id(rule::TAIL), id(rule::I)),
             false => Part::Label(id(rule::TAIL)),
@@ -128,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn rt8_a_wrong_sum_stays_wrong_by_as_much(shape in traffic::whole(), error in 1..u16::MAX) {
+    fn rt08_a_wrong_sum_stays_wrong_by_as_much(shape in traffic::whole(), error in 1..u16::MAX) {
         let rule = changing_headers(version(&shape), shape.transport, Part::Label(id(rule::TAIL)));
         let mut packet = traffic::packet(&shape);
         let (ip, header) = (packet.labels[rule::I].clone(), packet.labels[rule::T].start);
@@ -148,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn rt8_no_packet_and_no_labels_break_it(
+    fn rt08_no_packet_and_no_labels_break_it(
         shape in traffic::shapes(), draft in draft::drafts(), bytes in prop::collection::vec(any::<u8>(), 0..120),
         places in prop::collection::vec((0..140_usize, 0..140_usize), 0..12), packet in (0..140_usize, 0..140_usize),
     ) {

@@ -6,6 +6,8 @@ mod engines;
 #[path = "../made/mod.rs"]
 mod made;
 mod program;
+#[path = "../scale/mod.rs"]
+mod scale;
 
 use std::cell::Cell;
 
@@ -25,18 +27,10 @@ use engines::{End, Engines, OFFLINE, Outcome};
 use made::Dice;
 use program::{Program, programs};
 
-/// Programs, in every run and when there are hours; `OCTROI_SCALE=deep` chooses the second: a million pairs, and some
-/// more, as the oracle gives up at a few.
-const PROGRAMS: [u32; 2] = [1_000, 50_100];
 /// Packets of each program.
 const PACKETS: usize = 20;
 /// The longest packet: beyond it the oracle has too many ways.
 const PACKET_BYTES_MAX: usize = 48;
-
-fn programs_now() -> u32 {
-    let is_deep = std::env::var_os("OCTROI_SCALE").is_some_and(|scale| scale == "deep");
-    PROGRAMS[usize::from(is_deep)]
-}
 
 /// What was seen, so that a test of nothing is noticed.
 #[derive(Default)]
@@ -164,9 +158,9 @@ impl Trial<'_> {
 }
 
 #[test]
-fn rt04_every_engine_says_what_the_oracle_says() {
-    let (seen, cases) = (Seen::default(), programs_now());
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+fn b12_rt04_every_engine_says_what_the_oracle_says() {
+    let (seen, config) = (Seen::default(), scale::RT04_PROGRAMS.cases());
+    let cases = config.cases;
     let outcome = TestRunner::new(config)
         .run(&(programs(), any::<u64>()), |(program, seed)| agree(&program, seed, &seen));
     if let Err(failure) = outcome {

@@ -40,7 +40,7 @@ fn check(nodes: &[Node], rung: Rung) -> Report {
 }
 
 #[test]
-fn rt9_few_states_make_a_small_table() {
+fn rt09_few_states_make_a_small_table() {
     let report = check(&signatures(4, 3), Rung::Small);
     insta::assert_debug_snapshot!(report, @r"
     Report {
@@ -61,13 +61,13 @@ fn rt9_few_states_make_a_small_table() {
 }
 
 #[test]
-fn rt9_many_states_make_a_large_table() {
+fn rt09_many_states_make_a_large_table() {
     let long = Node::seq([Node::bytes(ByteSet::ALL, 40_000), Node::Byte(ByteSet::of([0]))]);
     assert!(check(&[long], Rung::Large).tables[0].cells > SMALL_CELLS);
 }
 
 #[test]
-fn rt9_few_states_with_many_classes_make_a_table_with_a_column_a_byte() {
+fn rt09_few_states_with_many_classes_make_a_table_with_a_column_a_byte() {
     let text =
         |first: u8| Node::Seq((first..=first + 15).map(|byte| Node::Byte(ByteSet::of([byte]))).collect());
     let nodes = (0..16).map(|text_index| text(16 * text_index));
@@ -81,7 +81,7 @@ fn rt9_few_states_with_many_classes_make_a_table_with_a_column_a_byte() {
 }
 
 #[test]
-fn rt9_many_signatures_are_screened() {
+fn rt09_many_signatures_are_screened() {
     let mut random = Random::new(17);
     let mut text = || {
         Node::Seq(
@@ -117,7 +117,7 @@ fn rt9_many_signatures_are_screened() {
 }
 
 #[test]
-fn rt9_a_thousand_signatures_are_no_explosion() {
+fn rt09_a_thousand_signatures_are_no_explosion() {
     let mut nodes = signatures(1_000, 26);
     nodes.push(Node::any());
     let (_, report) = build(&numbered(&nodes), &Limits::default()).unwrap();
@@ -126,7 +126,7 @@ fn rt9_a_thousand_signatures_are_no_explosion() {
 }
 
 #[test]
-fn rt9_rules_that_multiply_are_split_into_groups() {
+fn rt09_rules_that_multiply_are_split_into_groups() {
     let gaps = |byte: u8| {
         let mark = || Node::Byte(ByteSet::of([byte]));
         Node::Seq(vec![Node::any(), mark(), Node::bytes(ByteSet::ALL, 10), mark(), Node::any()])
@@ -137,14 +137,14 @@ fn rt9_rules_that_multiply_are_split_into_groups() {
 }
 
 #[test]
-fn rt9_one_rule_that_explodes_is_made_on_demand() {
+fn rt09_one_rule_that_explodes_is_made_on_demand() {
     let report = check(&[gap(30)], Rung::Lazy);
     assert_eq!(report.given_up.unwrap().rules, [RuleId(0)]);
     assert!(report.rung.is_degraded() && !Rung::Groups.is_degraded());
 }
 
 #[test]
-fn rt9_simulation_alone_must_be_allowed() {
+fn rt09_simulation_alone_must_be_allowed() {
     let nodes = [gap(30)];
     let limits = Limits { slow: Slow::Refused, ..only(Rung::Simulation) };
     assert_eq!(build(&numbered(&nodes), &limits).unwrap_err().rules, [RuleId(0)]);
@@ -155,7 +155,7 @@ fn rt9_simulation_alone_must_be_allowed() {
 }
 
 #[test]
-fn rt9_groups_keep_the_order_of_rules() {
+fn rt09_groups_keep_the_order_of_rules() {
     let nodes = signatures(9, 2);
     let limits = Limits { large_cells: 510, ..only(Rung::Groups) };
     let limits = Limits { wide_states: 0, small_cells: 300, ..limits };

@@ -15,7 +15,7 @@ fn hostile(count: usize, length: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn rt9_a_thrashed_arena_is_cleared_a_bounded_number_of_times_and_judges_rightly() {
+fn rt09_a_thrashed_arena_is_cleared_a_bounded_number_of_times_and_judges_rightly() {
     let nodes = [exploding(12), exploding(9)];
     let nfa = Nfa::of_rules(&numbered(&nodes), 1_000).unwrap();
     let lazy = Lazy::new(nfa, 8_192).unwrap();
@@ -31,7 +31,7 @@ fn rt9_a_thrashed_arena_is_cleared_a_bounded_number_of_times_and_judges_rightly(
 }
 
 #[test]
-fn rt9_time_is_linear_however_the_arena_is_thrashed() {
+fn rt09_time_is_linear_however_the_arena_is_thrashed() {
     let nodes = [exploding(12), exploding(9)];
     let lazy = Lazy::new(Nfa::of_rules(&numbered(&nodes), 1_000).unwrap(), 8_192).unwrap();
     let reached = |length: usize| {
@@ -53,7 +53,7 @@ fn rt9_time_is_linear_however_the_arena_is_thrashed() {
 }
 
 #[test]
-fn rt9_an_arena_that_suffices_is_never_cleared() {
+fn rt09_an_arena_that_suffices_is_never_cleared() {
     let nodes = [exploding(6)];
     let lazy = Lazy::new(Nfa::of_rules(&numbered(&nodes), 1_000).unwrap(), 1 << 16).unwrap();
     let mut arena = lazy.arena();
@@ -85,7 +85,7 @@ fn rt11_running_does_not_grow_the_arena() {
 }
 
 #[test]
-fn rt9_an_arena_too_small_is_refused() {
+fn rt09_an_arena_too_small_is_refused() {
     let nfa = Nfa::of_rules(&numbered(&[exploding(12)]), 1_000).unwrap();
     assert!(Lazy::new(nfa.clone(), 0).is_none());
     assert!(Lazy::new(nfa, 200).is_none());
