@@ -1,0 +1,132 @@
+//! The demo's filters: programs in files, attached, replaced, listed and taken away by the command line.
+//!
+//! It compiles nothing, and what it knows of a filter is what `octroi` prints of it.
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use client::control::ruler::{FilterRow, RuleRow, Said};
+use ruler::shipped;
+use tempfile::TempDir;
+
+use crate::demo::scene::Scene;
+
+/// What the filter of the interface is called, and its file without `.rl`.
+pub(super) const GATE: &str = "gate";
+
+/// The file that has filters `a` and `b`.
+pub(super) const MARKS: &str = "marks";
+
+/// Filters that come with Octroi.
+pub(super) const SIGNATURES: &str = "signatures";
+pub(super) const ANONYMISE: &str = "anonymise";
+
+/// The programs that do not come with Octroi.
+const OWN: [(&str, &str); 2] = [(GATE, include_str!("gate.rl")), (MARKS, include_str!("marks.rl"))];
+
+/// By what addresses are anonymised. Whoever has a secret to keep takes 32 random bytes.
+const KEY: &str = "6f6374726f693a2074686520746f6c6c2067617465206f66206120746f776e21";
+
+/// A directory with programs and a key.
+pub(super) struct Files(TempDir);
+
+impl Files {
+    /// Writes them.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub(super) fn write() -> Result<Self> {
+        let files = Self(tempfile::Builder::new().prefix("octroi-demo-ruler").tempdir()?);
+        let come_with_it = [SIGNATURES, ANONYMISE].into_iter().filter_map(shipped::find);
+        let programs = come_with_it.map(|shipped| (shipped.name, shipped.source)).chain(OWN);
+        for (name, source) in programs {
+            fs::write(files.program(name), source)?;
+        }
+        fs::write(files.key(), KEY)?;
+        Ok(files)
+    }
+
+    /// Where the program of this name is.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.0.path().join(name).with_extension("rl")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.path().join("key")
+    }
+
+    /// Attaches a program with the words that follow its name, or replaces what is there.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) fn attach(&self, scene: &Scene, name: &str, words: &[&str]) -> Result<Said> {
+        let program = self.program(name);
+        let program = program.to_str().context("a path that is not text")?;
+        scene.ask_in(&[&["ruler", "run", program], words].concat())
+    }
+
+    /// Attaches the filter of the interface, which judges what is for the OS stack too.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) fn attach_gate(&self, scene: &Scene) -> Result<Said> {
+        self.attach(scene, GATE, &["--port", &scene.pair.served.ifname, "--scope", "interface"])
+    }
+
+    /// Attaches the anonymising filter to a target, with its key.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) fn attach_anonymise(&self, scene: &Scene, target: &str) -> Result<Said> {
+        let key = self.key();
+        let key = key.to_str().context("a path that is not text")?;
+        self.attach(scene, ANONYMISE, &["--target", target, "--key-file", key])
+    }
+}
+
+/// Takes a filter away, and returns it as it was last.
+///
+/// # Errors
+/// There is none.
+pub(super) fn detach(scene: &Scene, words: [&str; 2]) -> Result<FilterRow> {
+    scene.ask_in(&[&["ruler", "run", "--detach"], &words[..]].concat())
+}
+
+/// What `octroi ruler list` shows.
+///
+/// # Errors
+/// The daemon does not answer.
+pub(super) fn list(scene: &Scene) -> Result<Vec<FilterRow>> {
+    scene.ask_in(&["ruler", "list"])
+}
+
+/// Packets that workers judged by a filter.
+pub(super) fn judged(row: &FilterRow) -> u64 {
+    row.rules.iter().map(|rule| rule.matched).sum::<u64>() + row.unmatched
+}
+
+/// What a rule did, as the checks show it.
+pub(super) fn did(rule: &RuleRow) -> String {
+    figures(rule.header, rule.matched)
+}
+
+/// How many packets a rule was found for in XDP, and how many by workers.
+pub(super) fn figures(in_xdp: u64, by_workers: u64) -> String {
+    format!("{in_xdp} in XDP, {by_workers} by workers")
+}
+
+#[cfg(test)]
+mod tests {
+    use ruler::{bundle::Bundle, filter::Limits};
+
+    use super::*;
+
+    #[test]
+    fn the_programs_have_no_mistakes() {
+        for (name, source) in OWN {
+            let (filters, found) = ruler::compile(&Bundle::new(name, source), &Limits::default());
+            assert!(found.is_empty(), "{name}: {found:?}");
+            assert!(!filters.is_empty(), "{name}");
+        }
+        assert!([SIGNATURES, ANONYMISE].into_iter().all(|name| shipped::find(name).is_some()));
+    }
+}
