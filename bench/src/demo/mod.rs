@@ -61,3 +61,17 @@ impl Demo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_has_its_name_and_no_other() {
+        let known = ["road", "stacks", "ruler"];
+        assert_eq!(known.map(str::parse), [Demo::Road, Demo::Stacks, Demo::Ruler].map(Ok));
+        assert_eq!("rulers".parse::<Demo>(), Err(UnknownDemo));
+        let said = UnknownDemo.to_string();
+        assert!(known.iter().all(|name| said.contains(name)), "{said}");
+    }
+}

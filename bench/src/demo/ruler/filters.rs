@@ -16,15 +16,19 @@ pub(super) const GATE: &str = "gate";
 /// The file that has filters `a` and `b`.
 pub(super) const MARKS: &str = "marks";
 
-/// Filters that come with Octroi.
+/// The filter that anonymises.
+pub(super) const VEIL: &str = "veil";
+
+/// One of the filters that come with Octroi.
 pub(super) const SIGNATURES: &str = "signatures";
-pub(super) const ANONYMISE: &str = "anonymise";
 
-/// The programs that do not come with Octroi.
-const OWN: [(&str, &str); 2] = [(GATE, include_str!("gate.rl")), (MARKS, include_str!("marks.rl"))];
+/// The programs that do not come with it.
+const OWN: [(&str, &str); 3] =
+    [(GATE, include_str!("gate.rl")), (MARKS, include_str!("marks.rl")), (VEIL, include_str!("veil.rl"))];
 
-/// By what addresses are anonymised. Whoever has a secret to keep takes 32 random bytes.
-const KEY: &str = "6f6374726f693a2074686520746f6c6c2067617465206f66206120746f776e21";
+/// By what addresses are anonymised. Whoever has a secret to keep takes 32 random bytes; these make 10.0.0.0/8 a network
+/// whose addresses an echo answers to.
+const KEY: &[u8; 32] = b"inspected, taxed, let through or";
 
 /// A directory with programs and a key.
 pub(super) struct Files(TempDir);
@@ -36,9 +40,8 @@ impl Files {
     /// The disk is full.
     pub(super) fn write() -> Result<Self> {
         let files = Self(tempfile::Builder::new().prefix("octroi-demo-ruler").tempdir()?);
-        let come_with_it = [SIGNATURES, ANONYMISE].into_iter().filter_map(shipped::find);
-        let programs = come_with_it.map(|shipped| (shipped.name, shipped.source)).chain(OWN);
-        for (name, source) in programs {
+        let shipped = shipped::find(SIGNATURES).map(|shipped| (shipped.name, shipped.source));
+        for (name, source) in OWN.into_iter().chain(shipped) {
             fs::write(files.program(name), source)?;
         }
         fs::write(files.key(), KEY)?;
@@ -76,10 +79,10 @@ impl Files {
     ///
     /// # Errors
     /// It is refused.
-    pub(super) fn attach_anonymise(&self, scene: &Scene, target: &str) -> Result<Said> {
+    pub(super) fn attach_veil(&self, scene: &Scene, target: &str) -> Result<Said> {
         let key = self.key();
         let key = key.to_str().context("a path that is not text")?;
-        self.attach(scene, ANONYMISE, &["--target", target, "--key-file", key])
+        self.attach(scene, VEIL, &["--target", target, "--key-file", key])
     }
 }
 
@@ -127,6 +130,6 @@ mod tests {
             assert!(found.is_empty(), "{name}: {found:?}");
             assert!(!filters.is_empty(), "{name}");
         }
-        assert!([SIGNATURES, ANONYMISE].into_iter().all(|name| shipped::find(name).is_some()));
+        assert!(shipped::find(SIGNATURES).is_some());
     }
 }

@@ -10,11 +10,12 @@ use client::control::{
 use octroi_tests::lab::{Ping, Tap};
 
 use super::{
-    ANONYMISED, OS_OPEN, SLAMMED,
-    anonymised::{self, Findings},
+    OS_OPEN, SLAMMED, VEILED,
     filters::{self, Files, figures},
     mixture::{self, Kind},
-    os, wire,
+    os,
+    veiled::{self, Findings},
+    wire,
 };
 use crate::{demo::scene::Scene, report::demo::Check};
 
@@ -38,7 +39,7 @@ pub(super) fn run(scene: &mut Scene, files: &Files, checks: &mut Vec<Check>) -> 
 
     let tap = Tap::open(&scene.pair.peer)?;
     let frames = mixture::frames(&scene.pair)?;
-    let comes_back = Kind::sum(&[Kind::Lines, Kind::EchoV6, Kind::Private]);
+    let comes_back = Kind::sum(&[Kind::Lines, Kind::EchoV6, Kind::Veiled]);
     let came = wire::send(scene, &tap, &frames, comes_back)?;
     came_back(scene, &came, checks)?;
     ends(scene, &before, checks)?;
@@ -62,7 +63,7 @@ fn attach(scene: &Scene, files: &Files, checks: &mut Vec<Check>) -> Result<()> {
         "some instructions",
     ));
     files.attach(scene, filters::SIGNATURES, &["--target", &target(scene, SLAMMED)?])?;
-    files.attach_anonymise(scene, &target(scene, ANONYMISED)?)?;
+    files.attach_veil(scene, &target(scene, VEILED)?)?;
     Ok(())
 }
 
@@ -84,12 +85,11 @@ fn came_back(scene: &Scene, came: &[Vec<u8>], checks: &mut Vec<Check>) -> Result
         known,
         Kind::sum(&[Kind::Lines, Kind::EchoV6]),
     ));
-    let private: Vec<_> = (0..Kind::Private.count()).map(|n| Kind::Private.flow(&scene.pair, n)).collect();
-    let count = Kind::sum(&[Kind::Private]);
-    let Findings { right, unchanged, pairs_kept, pairs } =
-        anonymised::judge(&private, others.iter().copied())?;
+    let veiled: Vec<_> = (0..Kind::Veiled.count()).map(|n| Kind::Veiled.flow(&scene.pair, n)).collect();
+    let count = Kind::sum(&[Kind::Veiled]);
+    let Findings { right, unchanged, pairs_kept, pairs } = veiled::judge(&veiled, others.iter().copied())?;
     checks.push(Check::equal(
-        "anonymised: packets that came back, all but addresses to the byte",
+        "anonymised: packets that came back, all but IP addresses to the byte",
         right,
         count,
     ));
@@ -108,18 +108,14 @@ fn came_back(scene: &Scene, came: &[Vec<u8>], checks: &mut Vec<Check>) -> Result
 
 /// Every frame has its end, and the daemon's counters say which.
 fn ends(scene: &mut Scene, before: &Before, checks: &mut Vec<Check>) -> Result<()> {
-    use Kind::{Closed, EchoV6, Harmless, Lines, NoWorm, Private, SinkV6, Stealing, Worm};
+    use Kind::{Closed, EchoV6, Harmless, Lines, NoWorm, SinkV6, Stealing, Veiled, Worm};
     let after = scene.at_rest()?;
     let sum = Kind::sum;
     let os = DATAGRAMS + u64::from(PINGS);
     for (what, found, wanted) in [
         ("packets that came in", after.rx - before.books.rx, sum(&Kind::ALL) + os),
         ("… and went to the OS stack", after.passed - before.books.passed, os),
-        (
-            "… and were sent back",
-            after.transmitted - before.books.transmitted,
-            sum(&[Lines, EchoV6, Private]),
-        ),
+        ("… and were sent back", after.transmitted - before.books.transmitted, sum(&[Lines, EchoV6, Veiled])),
         (
             "… and were delivered to a sink",
             after.delivered - before.books.delivered,
@@ -129,12 +125,12 @@ fn ends(scene: &mut Scene, before: &Before, checks: &mut Vec<Check>) -> Result<(
         checks.push(Check::equal(what, found, wanted));
     }
     let stats: Vec<StatRow> = scene.ask("stats")?;
-    let to_port = [Stealing, Harmless, Lines, EchoV6, Worm, NoWorm, Private];
+    let to_port = [Stealing, Harmless, Lines, EchoV6, Worm, NoWorm, Veiled];
     for (what, counter, wanted) in [
         ("… and were rejected in XDP", "xdp.ruler_reject", sum(&[Closed, SinkV6])),
         ("… and were rejected by a worker", "ruler_reject", sum(&[Stealing, Worm])),
         ("judged by a worker from where XDP had stopped", "ruler_from_class", sum(&to_port)),
-        ("judged from the first byte, for a target", "ruler_from_zero", sum(&[Worm, NoWorm, Private])),
+        ("judged from the first byte, for a target", "ruler_from_zero", sum(&[Worm, NoWorm, Veiled])),
     ] {
         let found = total(&stats, counter) - total(&before.stats, counter);
         checks.push(Check::equal(format!("{what} ({counter})"), found, wanted));
@@ -144,12 +140,12 @@ fn ends(scene: &mut Scene, before: &Before, checks: &mut Vec<Check>) -> Result<(
 
 /// Every rule has counted what it decided, and `octroi ruler list` and `octroi stats` agree.
 fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
-    use Kind::{Closed, EchoV6, Harmless, Lines, NoWorm, Private, SinkV6, Stealing, Worm};
+    use Kind::{Closed, EchoV6, Harmless, Lines, NoWorm, SinkV6, Stealing, Veiled, Worm};
     let sum = Kind::sum;
     let rows = filters::list(scene)?;
     let os = DATAGRAMS + u64::from(PINGS);
     // By headers alone, and claimed: decided in XDP, and found again by a worker.
-    let both = sum(&[EchoV6, Worm, NoWorm, Private]);
+    let both = sum(&[EchoV6, Worm, NoWorm, Veiled]);
     for (filter, rule, what, in_xdp, by_workers) in [
         (filters::GATE, Some(1), "reject for the OS stack", sum(&[Closed]), 0),
         (filters::GATE, Some(2), "reject for the sink", sum(&[SinkV6]), 0),
@@ -158,7 +154,7 @@ fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
         (filters::GATE, Some(5), "accept", both + os, both + sum(&[Harmless])),
         (filters::SIGNATURES, Some(2), "reject a worm", 0, sum(&[Worm])),
         (filters::SIGNATURES, None, "accept", 0, sum(&[NoWorm])),
-        (filters::ANONYMISE, Some(2), "anonymise", 0, sum(&[Private])),
+        (filters::VEIL, Some(1), "anonymise", 0, sum(&[Veiled])),
     ] {
         let row = rows.iter().find(|row| row.filter == filter).with_context(|| format!("no {filter}"))?;
         // The last one, where it has no number here.
@@ -177,7 +173,7 @@ fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
     checks.push(Check::equal(
         "rewritten by workers",
         rows.iter().map(rewritten).sum::<u64>(),
-        sum(&[Lines, Private]),
+        sum(&[Lines, Veiled]),
     ));
     let stats: Vec<StatRow> = scene.ask("stats")?;
     let (listed, counted) = (of_list(&rows), of_stats(&stats));

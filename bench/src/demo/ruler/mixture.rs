@@ -5,7 +5,7 @@
 use anyhow::Result;
 use octroi_tests::lab::{Flow, Pair};
 
-use super::{ANONYMISED, ECHO, OS_CLOSED, SINK, SLAMMED};
+use super::{ECHO, OS_CLOSED, SINK, SLAMMED, VEILED, veiled};
 
 /// The least source port. The others follow: the `n`-th frame of a kind has the `n`-th.
 pub(super) const SPORT: u16 = 20_000;
@@ -35,8 +35,8 @@ pub(super) enum Kind {
     Worm,
     /// For the same sink, and none.
     NoWorm,
-    /// For the echo that answers without names, without payload.
-    Private,
+    /// For the echo whose own filter anonymises.
+    Veiled,
 }
 
 impl Kind {
@@ -50,7 +50,7 @@ impl Kind {
         Self::EchoV6,
         Self::Worm,
         Self::NoWorm,
-        Self::Private,
+        Self::Veiled,
     ];
 
     /// How many are sent: of each kind another number, and no two sums that are checked are equal by chance.
@@ -64,7 +64,7 @@ impl Kind {
             Self::EchoV6 => 560,
             Self::Worm => 470,
             Self::NoWorm => 380,
-            Self::Private => 290,
+            Self::Veiled => 290,
         }
     }
 
@@ -80,13 +80,13 @@ impl Kind {
             Self::Stealing | Self::Harmless => (Flow::v4, SINK),
             Self::Lines => (Flow::v4, ECHO),
             Self::Worm | Self::NoWorm => (Flow::v4, SLAMMED),
-            Self::Private => (Flow::v4, ANONYMISED),
+            Self::Veiled => (Flow::v4, VEILED),
             Self::SinkV6 => (Flow::v6, SINK),
             Self::EchoV6 => (Flow::v6, ECHO),
         };
         let flow = family(&pair.peer, SPORT + n, &pair.served, port);
         match self {
-            Self::Private => super::anonymised::from_elsewhere(flow, n),
+            Self::Veiled => veiled::from_elsewhere(flow, n),
             _ => flow,
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn run(scene: &mut Scene, files: &Files, checks: &mut Vec<Check>) -> 
     }
     checks.push(Check::shown("replaced under load: packets sent", sent));
     checks.push(Check::shown(
-        "replaced under load: packets that came with the class of the version before",
+        "replaced under load: packets whose XDP program was of the version before",
         moved("ruler_from_zero"),
     ));
     checks.push(Check::at_least(

@@ -1,4 +1,4 @@
-//! Judges answers of an echo behind the anonymising filter, without the key: by what anonymised packets must be.
+//! Judges answers of an echo behind the anonymising filter, without its key: by what anonymised packets must be.
 //!
 //! Pure. Given its addresses, all of such a packet follows, so it is written anew and compared to the byte; of the
 //! addresses, two must have as long a prefix in common as those that they stand for.
@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::Result;
-use octroi_tests::lab::{Flow, Mac};
+use octroi_tests::lab::Flow;
 
 use super::{
-    ANONYMISED,
+    VEILED,
     mixture::{PAYLOAD, SPORT},
 };
 
@@ -45,9 +45,7 @@ pub(super) fn judge<'a>(flows: &[Flow], came: impl IntoIterator<Item = &'a [u8]>
     for frame in came {
         let Some(Answer { from, to, dport }) = Answer::read(frame) else { continue };
         let Some(asked) = flows.get(usize::from(dport.wrapping_sub(SPORT))) else { continue };
-        let none = Mac([0; 6]);
-        let answer =
-            Flow { from_mac: none, to_mac: none, from: (from, ANONYMISED).into(), to: (to, dport).into() };
+        let answer = Flow { from: (from, VEILED).into(), to: (to, dport).into(), ..asked.reversed() };
         let is_right = answer.udp(&[], &[0; PAYLOAD])? == frame;
         let is_known = names.learn(asked.to.ip(), from) && names.learn(asked.from.ip(), to);
         findings.right += u64::from(is_right && is_known);
@@ -98,6 +96,8 @@ fn common_bits(one: Ipv4Addr, other: Ipv4Addr) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use octroi_tests::lab::Mac;
+
     use super::*;
 
     /// An anonymiser that is none for long, but keeps prefixes: the bits of each address are turned round.
@@ -111,17 +111,16 @@ mod tests {
             from_mac: Mac([2, 0, 0, 0, 0, 1]),
             to_mac: Mac([2, 0, 0, 0, 0, 2]),
             from: ([10, 77, 0, 101], SPORT + n).into(),
-            to: ([10, 77, 0, 2], ANONYMISED).into(),
+            to: ([10, 77, 0, 2], VEILED).into(),
         };
         (0..100).map(|n| from_elsewhere(flow(n), n)).collect()
     }
 
     fn answers(flows: &[Flow], name: fn(IpAddr) -> Ipv4Addr) -> Vec<Vec<u8>> {
         let answer = |flow: &Flow| Flow {
-            from_mac: Mac([0; 6]),
-            to_mac: Mac([0; 6]),
             from: (name(flow.to.ip()), flow.to.port()).into(),
             to: (name(flow.from.ip()), flow.from.port()).into(),
+            ..flow.reversed()
         };
         flows.iter().map(|flow| answer(flow).udp(&[], &[0; PAYLOAD]).unwrap()).collect()
     }
