@@ -128,15 +128,21 @@ fn flow_while_replacing(scene: &Scene, files: &Files) -> Result<(Tally, Vec<Filt
     })
 }
 
+/// Puts one version after the other; each judges some packets, the last one too.
 fn replace(scene: &Scene, files: &Files, arrived: &AtomicU64) -> Result<Vec<FilterRow>> {
     let mut replaced = Vec::new();
     for number in 1..=REPLACEMENTS {
-        // More than can be under way: some of them were judged by the version that is there now.
-        let enough = arrived.load(Ordering::Relaxed) + 2 * WINDOW;
-        lab::until("packets flow", || Ok(enough <= arrived.load(Ordering::Relaxed)))?;
+        until_some_are_judged(arrived)?;
         replaced.push(put(scene, files, number)?.replaced.context("it replaced nothing")?);
     }
+    until_some_are_judged(arrived)?;
     Ok(replaced)
+}
+
+/// Waits until more packets have arrived than can have been under way: by then the version that is there now judged some.
+fn until_some_are_judged(arrived: &AtomicU64) -> Result<()> {
+    let enough = arrived.load(Ordering::Relaxed) + 2 * WINDOW;
+    lab::until("packets flow", || Ok(enough <= arrived.load(Ordering::Relaxed)))
 }
 
 /// Sends while `go_on`, at most a window ahead of what came back; then takes the rest.
