@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use client::control::ruler::{FilterRow, RuleRow, Said};
+use client::control::ruler::{FilterRow, Said};
 use ruler::shipped;
 use tempfile::TempDir;
 
@@ -100,21 +100,6 @@ pub(super) fn detach(scene: &Scene, words: [&str; 2]) -> Result<FilterRow> {
 /// The daemon does not answer.
 pub(super) fn list(scene: &Scene) -> Result<Vec<FilterRow>> {
     scene.ask_in(&["ruler", "list"])
-}
-
-/// Packets that workers judged by a filter.
-pub(super) fn judged(row: &FilterRow) -> u64 {
-    row.rules.iter().map(|rule| rule.matched).sum::<u64>() + row.unmatched
-}
-
-/// What a rule did, as the checks show it.
-pub(super) fn did(rule: &RuleRow) -> String {
-    figures(rule.header, rule.matched)
-}
-
-/// How many packets a rule was found for in XDP, and how many by workers.
-pub(super) fn figures(in_xdp: u64, by_workers: u64) -> String {
-    format!("{in_xdp} in XDP, {by_workers} by workers")
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! A mixture of frames through three filters: each has the end that it must have, and each rule has counted what it decided.
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use client::control::{
-    answer::StatRow,
-    ruler::{FilterRow, TargetName},
+    answer::{StatRow, TargetRow},
+    ruler::FilterRow,
     status::Books,
 };
 use octroi_tests::lab::{Ping, Tap};
 
 use super::{
     OS_OPEN, SLAMMED, VEILED,
-    filters::{self, Files, figures},
+    counts::{self, total},
+    filters::{self, Files},
     mixture::{self, Kind},
     os,
     veiled::{self, Findings},
@@ -69,11 +68,9 @@ fn attach(scene: &Scene, files: &Files, checks: &mut Vec<Check>) -> Result<()> {
 
 /// How `octroi target list` calls the target on this port, as `--target` wants it.
 pub(super) fn target(scene: &Scene, port: u16) -> Result<String> {
-    let rows: Vec<client::control::answer::TargetRow> = scene.ask_in(&["target", "list"])?;
-    let row =
-        rows.iter().find(|row| row.port == port).with_context(|| format!("no target on port {port}"))?;
-    let name: TargetName = format!("builtin:{}", row.tuple).parse()?;
-    Ok(name.to_string())
+    let rows: Vec<TargetRow> = scene.ask_in(&["target", "list"])?;
+    let row = rows.iter().find(|row| row.port == port);
+    Ok(format!("builtin:{}", row.with_context(|| format!("no target on port {port}"))?.tuple))
 }
 
 /// What came back is what must, to the byte.
@@ -159,11 +156,11 @@ fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
         let row = rows.iter().find(|row| row.filter == filter).with_context(|| format!("no {filter}"))?;
         // The last one, where it has no number here.
         let number = rule.map_or(row.rules.len(), |number: usize| number);
-        let found = row.rules.get(number - 1).map_or_else(|| "no such rule".to_owned(), filters::did);
+        let found = row.rules.get(number - 1).map_or_else(|| "no such rule".to_owned(), counts::did);
         checks.push(Check::equal(
             format!("{filter}, rule {number}: {what}"),
             found,
-            figures(in_xdp, by_workers),
+            counts::figures(in_xdp, by_workers),
         ));
     }
     let rewritten = |row: &FilterRow| {
@@ -176,7 +173,7 @@ fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
         sum(&[Lines, Veiled]),
     ));
     let stats: Vec<StatRow> = scene.ask("stats")?;
-    let (listed, counted) = (of_list(&rows), of_stats(&stats));
+    let (listed, counted) = (counts::of_list(&rows), counts::of_stats(&stats));
     let agree = listed.iter().filter(|(key, value)| counted.get(*key) == Some(value)).count();
     checks.push(Check::new(
         "octroi stats has the same figures as octroi ruler list",
@@ -185,41 +182,4 @@ fn rules(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
         format!("{0} of {0}", listed.len()),
     ));
     Ok(())
-}
-
-/// The sum of all counters of a name.
-pub(super) fn total(stats: &[StatRow], counter: &str) -> u64 {
-    stats.iter().filter(|row| row.name == counter).map(|row| row.value).sum()
-}
-
-/// A figure of a filter: its counter, to what the filter is attached, its generation, the rule.
-type Key = [String; 4];
-
-/// All of them that are not 0, as `octroi ruler list` has them.
-fn of_list(rows: &[FilterRow]) -> BTreeMap<Key, u64> {
-    let mut figures = BTreeMap::new();
-    for row in rows {
-        let key = |counter: &str, rule: &str| {
-            [format!("ruler.{counter}"), row.at.to_string(), row.generation.to_string(), rule.to_owned()]
-        };
-        figures.insert(key("unmatched", ""), row.unmatched);
-        for rule in &row.rules {
-            for (counter, value) in
-                [("matched", rule.matched), ("refused", rule.refused), ("header", rule.header)]
-            {
-                figures.insert(key(counter, &rule.rule.to_string()), value);
-            }
-        }
-    }
-    figures.retain(|_, value| *value != 0);
-    figures
-}
-
-/// All of them that are not 0, as `octroi stats` has them.
-fn of_stats(rows: &[StatRow]) -> BTreeMap<Key, u64> {
-    let rows = rows.iter().filter(|row| row.name.starts_with("ruler.") && row.value != 0);
-    let label = |row: &StatRow, name: &str| row.labels.get(name).cloned().unwrap_or_default();
-    let key =
-        |row: &StatRow| [row.name.clone(), label(row, "where"), label(row, "generation"), label(row, "rule")];
-    rows.map(|row| (key(row), row.value)).collect()
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::report::demo::{Check, DemoReport};
 
+mod counts;
 mod filters;
 mod judged;
 mod mixture;
@@ -100,7 +101,7 @@ pub fn run(hold: Duration, say: &dyn Fn(&str)) -> Result<DemoReport> {
     plain::run(&mut scene, "detached", &mut checks)?;
     if !hold.is_zero() {
         files.attach_gate(&scene)?;
-        say(&advice(&scene, &files, hold)?);
+        say(&advice(&scene, &files, hold));
         stopped.or_after(hold)?;
     }
     let books = scene.at_rest()?;
@@ -121,15 +122,15 @@ fn detach(scene: &Scene, checks: &mut Vec<Check>) -> Result<()> {
     Ok(())
 }
 
-fn advice(scene: &Scene, files: &Files, hold: Duration) -> Result<String> {
+fn advice(scene: &Scene, files: &Files, hold: Duration) -> String {
     let (peer, addr) = (scene.pair.peer.netns.name(), scene.pair.served.v4);
     let gate = files.program(filters::GATE);
     let gate = gate.display();
-    Ok(format!(
+    format!(
         "standing for {} s, with the interface's filter attached again; Ctrl-C ends it. Try
     octroi --instance {INSTANCE} ruler list
     ip netns exec {peer} bash -c 'echo x > /dev/udp/{addr}/5001'    # rejected in XDP, by rule 1
     octroi --instance {INSTANCE} ruler run {gate} --port served0 --scope interface   # after editing it",
         hold.as_secs()
-    ))
+    )
 }

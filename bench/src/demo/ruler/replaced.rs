@@ -17,8 +17,8 @@ use octroi_tests::lab::{self, Flow, Stamp, Tap, WINDOW, frame::V4_HEADERS, os};
 
 use super::{
     ECHO,
+    counts::{self, total},
     filters::{self, Files},
-    judged::total,
     mixture::SPORT,
     wire::PATIENCE,
 };
@@ -77,8 +77,8 @@ pub(super) fn run(scene: &mut Scene, files: &Files, checks: &mut Vec<Check>) -> 
     let versions: Vec<FilterRow> = versions.into_iter().chain([last]).collect();
 
     let Tally { sent, marked: [a, b], out_of_order, foreign } = tally;
-    let by = |name| versions.iter().filter(|row| row.filter == name).map(filters::judged).sum::<u64>();
-    let busy = versions.iter().filter(|row| filters::judged(row) != 0).count() as u64;
+    let by = |name| versions.iter().filter(|row| row.filter == name).map(counts::judged).sum::<u64>();
+    let busy = versions.iter().filter(|row| counts::judged(row) != 0).count() as u64;
     for (what, found, wanted) in [
         ("times that the filter was replaced", versions.len() as u64 - 1, REPLACEMENTS),
         ("generations counted up", counted_up, REPLACEMENTS),
