@@ -15,6 +15,7 @@ use crate::report::demo::{Check, DemoReport};
 mod counts;
 mod filters;
 mod judged;
+mod marked;
 mod mixture;
 mod os;
 mod plain;
