@@ -51,7 +51,7 @@ enum Task {
         #[arg(long, num_args = 0.., value_name = "IDS")]
         deep: Option<Vec<String>>,
     },
-    /// Build, then show real packets at work: `demo [road|stacks] [--json] [--hold SECONDS]`.
+    /// Build, then show real packets at work: `demo [road|stacks|ruler] [--json] [--hold SECONDS]`.
     Demo(Passed),
     /// Build, then `octroi up`: `load --config F [--iface I] [--netns N] [--instance X]`.
     Load(Passed),

@@ -13,7 +13,7 @@ use octroi_bench::{
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which demo: road or stacks.
+    /// Which demo: road, stacks or ruler.
     #[arg(default_value = "road")]
     demo: Demo,
     /// Leave the network standing for so many seconds after the checks.

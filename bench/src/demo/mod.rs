@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::report::demo::DemoReport;
 
 pub mod road;
+pub mod ruler;
 pub(crate) mod scene;
 pub mod stacks;
 mod stopped;
@@ -25,11 +26,13 @@ pub enum Demo {
     Road,
     /// Applications with stacks of their own and an OS server, on one address.
     Stacks,
+    /// Filters on an interface and before targets, replaced while packets flow.
+    Ruler,
 }
 
 /// No such demo.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the demos are road and stacks")]
+#[error("the demos are road, stacks and ruler")]
 pub struct UnknownDemo;
 
 impl FromStr for Demo {
@@ -39,6 +42,7 @@ impl FromStr for Demo {
         match text {
             "road" => Ok(Self::Road),
             "stacks" => Ok(Self::Stacks),
+            "ruler" => Ok(Self::Ruler),
             _ => Err(UnknownDemo),
         }
     }
@@ -53,6 +57,21 @@ impl Demo {
         match self {
             Self::Road => road::run(hold.min(MAX_HOLD), say),
             Self::Stacks => stacks::run(hold.min(MAX_HOLD), say),
+            Self::Ruler => ruler::run(hold.min(MAX_HOLD), say),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_has_its_name_and_no_other() {
+        let known = ["road", "stacks", "ruler"];
+        assert_eq!(known.map(str::parse), [Demo::Road, Demo::Stacks, Demo::Ruler].map(Ok));
+        assert_eq!("rulers".parse::<Demo>(), Err(UnknownDemo));
+        let said = UnknownDemo.to_string();
+        assert!(known.iter().all(|name| said.contains(name)), "{said}");
     }
 }

@@ -85,6 +85,17 @@ impl Scene {
         last.context("no books")
     }
 
+    /// Waits until `rx` packets have come in since the daemon started, and octroid is done with each.
+    ///
+    /// # Errors
+    /// Fewer come in, or it is never done.
+    pub(crate) fn done_with(&mut self, rx: u64) -> Result<()> {
+        lab::until("octroid is done with what was sent", || {
+            let books = self.control.status()?.head.books;
+            Ok(rx <= books.rx && books.held == 0 && books.unaccounted == 0)
+        })
+    }
+
     /// Runs `octroi VERB --json` for this daemon, as a user would, and reads what it prints.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use crate::child;
 use crate::repo::Repo;
 use crate::task::build;
-use crate::task::demo::{split_name, stage};
-use crate::task::setup::{self, Install};
+use crate::task::demo::split_name;
+use crate::task::setup::{self, Install, Stage};
 
 /// The suite of the road alone.
 const DEFAULT: &str = "road";
@@ -26,4 +26,19 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
     let (suite, rest) = split_name(args, DEFAULT);
     build::release(repo, &setup::ensure(stage(suite), install)?, build::FOR_BENCHES)?;
     child::exec(std::process::Command::new(repo.release_binary("octroi-bench")).arg(suite).args(rest))
+}
+
+/// What the suite of this name needs: those of stacks and Ruler measure other people's programs beside ours.
+fn stage(name: &str) -> Stage {
+    if matches!(name, "stacks" | "ruler") { Stage::Peers } else { Stage::Run }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_compared_with_others_needs_them() {
+        assert_eq!(["road", "stacks", "ruler"].map(stage), [Stage::Run, Stage::Peers, Stage::Peers]);
+    }
 }

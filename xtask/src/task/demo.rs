@@ -29,9 +29,9 @@ pub(crate) fn run(repo: &Repo, install: Install, args: &[String]) -> Result<()> 
     child::exec(std::process::Command::new(repo.release_binary("octroi-demo")).arg(name).args(rest))
 }
 
-/// What the demo or suite of this name needs: those of stacks and Ruler have other people's programs beside ours.
-pub(crate) fn stage(name: &str) -> Stage {
-    if matches!(name, "stacks" | "ruler") { Stage::Peers } else { Stage::Run }
+/// What the demo of this name needs: that of stacks has other people's programs beside ours.
+fn stage(name: &str) -> Stage {
+    if name == "stacks" { Stage::Peers } else { Stage::Run }
 }
 
 /// The leading word, if it is not an option, else the default; and what follows.
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_compared_with_others_needs_them() {
-        assert_eq!(["road", "stacks", "ruler"].map(stage), [Stage::Run, Stage::Peers, Stage::Peers]);
+    fn a_demo_with_other_peoples_programs_needs_them() {
+        assert_eq!(["road", "stacks", "ruler"].map(stage), [Stage::Run, Stage::Peers, Stage::Run]);
     }
 }
