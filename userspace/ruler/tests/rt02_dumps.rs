@@ -9,12 +9,14 @@ use ruler::{
     bundle::Bundle,
     dag::Dag,
     dfa::{Dfa, Nfa},
-    filter::Limits,
+    ebpf::{Scope, Settings},
+    filter::{Limits, dump::Stages},
     ir,
     resolved::{Filter, RuleId},
     rewrite::Plan,
     shipped,
 };
+use serde::Serialize;
 
 /// The most lines that are on record as they are.
 const LINES_MAX: usize = 80;
@@ -40,7 +42,10 @@ const PUBLISHED: [(&str, &str); 4] = [
 
 type Stage = (&'static str, fn(&Filter) -> String);
 
-const STAGES: [Stage; 5] = [
+/// The header program of an interface whose filter judges what steering claims.
+const SETTINGS: Settings<'_> = Settings { scope: Scope::Steered, pass: &[], class_gen: 0 };
+
+const STAGES: [Stage; 8] = [
     ("ir", |filter| each(filter, |number, node| format!("rule {number}\n{node}\n"))),
     ("paths", |filter| Dag::build(filter, &Limits::default().dag).paths_text()),
     ("dag", |filter| Dag::build(filter, &Limits::default().dag).text()),
@@ -55,7 +60,30 @@ const STAGES: [Stage; 5] = [
         let plans = filter.rules.iter().filter_map(|rule| Some((Plan::of(rule)?, &rule.labels)));
         plans.map(|(plan, labels)| format!("{}\n", plan.dump(labels))).collect()
     }),
+    ("tdfa", |filter| staged(filter, |stages| stages.tdfa(None))),
+    ("ebpf", |filter| {
+        staged(filter, |stages| stages.filter().untried_program(&SETTINGS).unwrap().to_string())
+    }),
+    ("structures", |filter| {
+        staged(filter, |stages| {
+            let ebpf = stages.filter().untried_program(&SETTINGS).unwrap();
+            let front = [json(&stages.regexes()), json(&stages.paths()), json(&stages.graph())];
+            let back = [json(&stages.automata(None)), json(&stages.label_automata(None))];
+            [&front[..], &back, &[json(&stages.plans()), json(&ebpf)]].concat().concat()
+        })
+    }),
 ];
+
+fn staged(filter: &Filter, dump: impl FnOnce(&Stages<'_>) -> String) -> String {
+    let limits = Limits::default();
+    let (stages, found) = Stages::new(filter, "a.rl", &limits);
+    dump(&stages.unwrap_or_else(|| panic!("{found:?}")))
+}
+
+/// By line, so that a long one is on record by its hash.
+fn json(structure: &impl Serialize) -> String {
+    serde_json::to_string_pretty(structure).unwrap() + "\n"
+}
 
 fn each(filter: &Filter, dump: fn(usize, &ir::Node) -> String) -> String {
     let nodes = filter.rules.iter().map(|rule| ir::lower(&rule.pattern).unwrap());

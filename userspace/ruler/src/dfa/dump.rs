@@ -7,7 +7,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use super::{Dfa, Nfa, State};
+use super::{Dfa, Nfa, State, structure::Run};
 use crate::ir::ByteSet;
 
 /// `7 rule 3: 0..2→7 3→4`: a state, who wins if the input ends there, and where classes lead. `8 none, jump 12→7`: which of
@@ -69,17 +69,10 @@ impl Dfa {
 
     fn show_row(&self, f: &mut fmt::Formatter<'_>, state: usize) -> fmt::Result {
         write!(f, ":")?;
-        let row = self.row(state);
-        let mut class = 0;
-        while class < row.len() {
-            let same = row[class..].iter().take_while(|next| **next == row[class]).count();
-            match same {
-                1 => write!(f, " {class}→{}", row[class])?,
-                _ => write!(f, " {class}..{}→{}", class + same - 1, row[class])?,
-            }
-            class += same;
-        }
-        Ok(())
+        self.runs(state).try_for_each(|Run { first, last, to }| match first == last {
+            true => write!(f, " {first}→{to}"),
+            false => write!(f, " {first}..{last}→{to}"),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod minimise;
 mod nfa;
 mod partition;
 mod sightings;
+mod structure;
 mod table;
 
 pub use classes::Classes;

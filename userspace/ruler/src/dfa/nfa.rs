@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::Serialize;
+
 use super::TooMany;
 use crate::ir::{ByteSet, Node, Tag};
 use crate::resolved::RuleId;
 
 /// Which state of an [`Nfa`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct StateId(u32);
 
 impl StateId {
@@ -22,7 +24,8 @@ impl StateId {
 }
 
 /// What a state does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Takes one byte of a set.
     Bytes(ByteSet, StateId),

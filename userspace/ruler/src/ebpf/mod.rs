@@ -18,6 +18,7 @@ pub mod insn;
 pub mod limits;
 mod outcome;
 mod program;
+mod structure;
 
 pub use emit::{CASES_MAX, CLASS_MAX, emit};
 pub use program::{Block, Program, TooLong};

@@ -1,13 +1,20 @@
-//! What a filter becomes, stage by stage, as text: the same for the same filter.
+//! What a filter becomes, stage by stage, as text and as structures for programs: the same for the same filter.
 //!
-//! It compiles again and keeps what a filter that only judges has no use for. Nothing reads the texts back.
+//! It compiles again and keeps what a filter that only judges has no use for. Nothing reads any of it back.
+
+mod header;
+mod structure;
 
 use std::fmt::Write as _;
+
+pub use header::{Graph, Paths};
+pub use structure::{Classes, Rules, Ways};
 
 use super::{
     Filter, Limits,
     build::{self, Kept},
-    class::{Class, EngineId},
+    class::{Class, EngineId, WayId},
+    way::Way,
 };
 use crate::{
     dag::NodeId,
@@ -63,7 +70,7 @@ impl<'a> Stages<'a> {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "rule {number}");
             match ir::lower(&rule.pattern) {
-                Ok(node) => indented(&mut text, &node.to_string()),
+                Ok(node) => text.push_str(&indent(&node.to_string())),
                 Err(error) => drop(writeln!(text, "  {error}")),
             }
         }
@@ -91,27 +98,22 @@ impl<'a> Stages<'a> {
     #[must_use]
     pub fn dfa(&self, only: Option<ClassNumber>) -> String {
         let mut text = String::new();
-        let mut engines = Vec::new();
         for (number, class) in self.chosen(only) {
             let leaves: Vec<String> = self.leaves(number).map(|node| node.0.to_string()).collect();
             let _ = write!(text, "class {number}, node {}:", leaves.join(" "));
             for scan in &class.scans {
-                let EngineId(engine) = scan.engine;
-                let _ = write!(text, " engine {engine} from {},", scan.from);
-                engines.push(engine);
+                let _ = write!(text, " engine {} from {},", scan.engine.0, scan.from);
             }
             let _ = match class.otherwise {
                 Some(rule) => writeln!(text, " else rule {}", rule.0),
                 None => writeln!(text, " else none"),
             };
         }
-        engines.sort_unstable();
-        engines.dedup();
-        for engine in engines {
+        for engine in self.engines(only) {
             let _ = writeln!(text, "engine {engine}: {}", self.filter.reports[engine].rung.name());
             match self.automaton(engine) {
-                Some(Automaton::Table(dfa)) => indented(&mut text, &dfa.to_string()),
-                Some(Automaton::Nfa(nfa)) => indented(&mut text, &nfa.to_string()),
+                Some(Automaton::Table(dfa)) => text.push_str(&indent(&dfa.to_string())),
+                Some(Automaton::Nfa(nfa)) => text.push_str(&indent(&nfa.to_string())),
                 None => {}
             }
         }
@@ -121,48 +123,90 @@ impl<'a> Stages<'a> {
     /// The automata of the classes, or of one of them, for Graphviz' `dot`. Those that are too large for a table are left out.
     #[must_use]
     pub fn dfa_dot(&self, only: Option<ClassNumber>) -> String {
-        let scans = self.chosen(only).flat_map(|(_, class)| &class.scans);
-        let mut engines: Vec<usize> = scans.map(|scan| scan.engine.0).collect();
-        engines.sort_unstable();
-        engines.dedup();
         let mut text = String::from("digraph payload {\n  rankdir=LR;\n  node [fontname=monospace];\n");
-        for engine in engines {
+        for engine in self.engines(only) {
             if let Some(Automaton::Table(dfa)) = self.automaton(engine) {
-                let _ = writeln!(text, "  subgraph cluster_{engine} {{\n    label=\"engine {engine}\";");
-                indented(&mut text, &dfa.dot(&format!("e{engine}s")));
-                text.push_str("  }\n");
+                let id = format!("e{engine}");
+                cluster(&mut text, &id, &format!("engine {engine}"), &dfa.dot(&format!("{id}s")));
             }
         }
         text.push_str("}\n");
         text
     }
 
-    /// How labels are found in the classes, or in one of them; where headers tell them stage `paths` says.
+    /// How labels are found in the classes, or in one of them, where headers do not tell them; and by what it is known which
+    /// way a packet matched, where several are possible.
     #[must_use]
     pub fn tdfa(&self, only: Option<ClassNumber>) -> String {
         let mut text = String::new();
-        let mut ways = Vec::new();
         for (number, class) in self.chosen(only) {
-            for (rule, of_rule) in &class.ways {
-                let numbers: Vec<String> = of_rule.iter().map(|way| way.0.to_string()).collect();
+            for (rule, ways) in &class.ways {
+                let numbers: Vec<String> = ways.iter().map(|way| way.0.to_string()).collect();
                 let _ = writeln!(text, "class {number}, rule {}: ways {}", rule.0, numbers.join(" "));
-                ways.extend(of_rule.iter().map(|way| (way.0, *rule)));
             }
         }
-        ways.sort_unstable();
-        ways.dedup();
-        for (way, rule) in ways {
-            let _ = match self.filter.ways[way].method() {
-                Some(method) => writeln!(text, "way {way} of rule {}: {method:?}", rule.0),
-                None => writeln!(text, "way {way} of rule {}: the header tells all", rule.0),
-            };
+        for (WayId(number), rule, way) in self.ways(only) {
+            let ((told, from), (labels, candidate)) = (way.header(), way.automata());
+            let _ = write!(text, "way {number} of rule {}", rule.0);
+            for (tag, mark) in told {
+                let _ = write!(text, ", {tag} {mark}");
+            }
+            text.push('\n');
+            if let Some(labels) = labels {
+                let _ = writeln!(text, "  labels from {from}, {}", labels.method());
+                text.push_str(&indent(&indent(&labels.to_string())));
+            }
+            if let Some(candidate) = candidate {
+                let _ = writeln!(text, "  candidate from {from}, {}", candidate.method());
+                text.push_str(&indent(&indent(&candidate.to_string())));
+            }
         }
+        text
+    }
+
+    /// The automata of stage tdfa for Graphviz' `dot`. Those that are simulated are left out.
+    #[must_use]
+    pub fn tdfa_dot(&self, only: Option<ClassNumber>) -> String {
+        let mut text =
+            String::from("digraph labels {\n  rankdir=LR;\n  node [shape=box, fontname=monospace];\n");
+        for (WayId(number), rule, way) in self.ways(only) {
+            let (labels, candidate) = way.automata();
+            let parts = [
+                ("labels", labels.and_then(|labels| labels.dot(&format!("w{number}l")))),
+                ("candidate", candidate.and_then(|candidate| candidate.dot(&format!("w{number}c")))),
+            ];
+            for (part, graph) in parts {
+                let title = format!("way {number} of rule {}: {part}", rule.0);
+                let id = format!("w{number}_{part}");
+                graph.iter().for_each(|graph| cluster(&mut text, &id, &title, graph));
+            }
+        }
+        text.push_str("}\n");
         text
     }
 
     fn chosen(&self, only: Option<ClassNumber>) -> impl Iterator<Item = (usize, &Class)> {
         let wanted = move |number: usize| only.is_none_or(|only| only.0 == number);
         self.filter.classes.iter().enumerate().filter(move |(number, _)| wanted(*number))
+    }
+
+    /// The engines of classes, each once.
+    fn engines(&self, only: Option<ClassNumber>) -> Vec<usize> {
+        let scans = self.chosen(only).flat_map(|(_, class)| &class.scans);
+        let mut engines: Vec<usize> = scans.map(|scan| scan.engine.0).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        engines
+    }
+
+    /// The ways of classes, each once.
+    fn ways(&self, only: Option<ClassNumber>) -> Vec<(WayId, RuleId, &Way)> {
+        let of_rules = self.chosen(only).flat_map(|(_, class)| &class.ways);
+        let mut ways: Vec<(WayId, RuleId)> =
+            of_rules.flat_map(|(rule, ways)| ways.iter().map(|way| (*way, *rule))).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        ways.into_iter().map(|(way, rule)| (way, rule, &self.filter.ways[way.0])).collect()
     }
 
     /// The leaves whose packets a class has.
@@ -185,62 +229,23 @@ impl<'a> Stages<'a> {
     }
 }
 
+#[derive(serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Automaton {
     Table(Box<Dfa>),
     Nfa(Nfa),
 }
 
-fn indented(text: &mut String, body: &str) {
-    for line in body.lines() {
-        text.push_str("  ");
-        text.push_str(line);
-        text.push('\n');
-    }
+fn cluster(text: &mut String, id: &str, title: &str, graph: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "  subgraph cluster_{id} {{\n    label=\"{title}\";");
+    text.push_str(&indent(&indent(graph)));
+    text.push_str("  }\n");
+}
+
+fn indent(body: &str) -> String {
+    body.lines().fold(String::new(), |text, line| text + "  " + line + "\n")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bundle::Bundle;
-
-    const SOURCE: &str =
-        "filter f 1 * \"ab\" * => reject 1; 2 a:byte 3 => a class 7; 2 * x:byte#* 4 => x; * => accept;";
-
-    fn stages(check: impl FnOnce(&Stages<'_>)) {
-        let (filters, _) = crate::resolve(&Bundle::new("a.rl", SOURCE));
-        let limits = Limits::default();
-        let (stages, found) = Stages::new(&filters[0], "a.rl", &limits);
-        assert!(found.is_empty(), "{found:?}");
-        check(&stages.unwrap());
-    }
-
-    #[test]
-    fn every_stage_is_a_snapshot() {
-        stages(|stages| {
-            let tables = [
-                ("ir", stages.ir()),
-                ("paths", stages.filter().dag().paths_text()),
-                ("dag", stages.filter().dag().text()),
-                ("dfa", stages.dfa(None)),
-                ("tdfa", stages.tdfa(None)),
-                ("plan", stages.plan()),
-                ("dot", stages.dfa_dot(None)),
-            ];
-            let text: String = tables.iter().map(|(name, text)| format!("=== {name}\n{text}")).collect();
-            insta::assert_snapshot!(text);
-        });
-    }
-
-    #[test]
-    fn one_class_is_part_of_all() {
-        stages(|stages| {
-            let all = stages.dfa(None);
-            let ones = (0..stages.classes()).map(|number| stages.dfa(Some(ClassNumber(number))));
-            for text in ones {
-                assert!(text.lines().all(|line| all.contains(line)), "{text}\n{all}");
-                assert_eq!(text.lines().filter(|line| line.starts_with("class ")).count(), 1);
-            }
-            assert_eq!(stages.dfa(Some(ClassNumber(stages.classes()))), "");
-        });
-    }
-}
+mod tests;

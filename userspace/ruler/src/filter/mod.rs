@@ -19,6 +19,8 @@ pub mod scope;
 mod trouble;
 mod way;
 
+use std::convert::Infallible;
+
 use crate::{
     bundle::Bundle,
     dag::{self, Dag},
@@ -136,6 +138,15 @@ impl Filter {
         load: impl FnMut(&ebpf::Program) -> Result<Loaded<T>, E>,
     ) -> Result<(ebpf::Program, Loaded<T>), Unfit<E>> {
         ebpf::limits::fit(&self.resolved, &self.dag, settings, load)
+    }
+
+    /// The header program as it is before a kernel has seen it: one whose verifier finds it too much work gets a shorter one.
+    ///
+    /// # Errors
+    /// Even the shallowest is too long.
+    pub fn untried_program(&self, settings: &ebpf::Settings<'_>) -> Result<ebpf::Program, Unfit<Infallible>> {
+        let taken = |_: &ebpf::Program| Ok(Loaded { program: (), verified: 0 });
+        self.header_program(settings, taken).map(|(program, _)| program)
     }
 
     /// How many rules it has.

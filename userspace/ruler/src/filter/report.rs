@@ -91,13 +91,7 @@ impl Filter {
                 Kind::Cut => "cut",
                 Kind::Rebuild => "rebuild",
             }),
-            labels: labels.map(|method| match method {
-                Method::Fixed => "fixed".to_owned(),
-                Method::Tdfa { states, registers } => {
-                    format!("tdfa: {states} states, {registers} registers")
-                }
-                Method::Simulation(excess) => format!("simulation: {excess}"),
-            }),
+            labels: labels.map(|method| method.to_string()),
         }
     }
 }

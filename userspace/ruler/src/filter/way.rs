@@ -66,6 +66,16 @@ impl Way {
         Ok(())
     }
 
+    /// What the header tells, and where the rest begins.
+    pub(super) fn header(&self) -> (&[(Tag, Mark)], Mark) {
+        (&self.told, self.from)
+    }
+
+    /// What finds the labels of the rest, and what says whether it matches.
+    pub(super) fn automata(&self) -> (Option<&Labels>, Option<&Candidate>) {
+        (self.labels.as_ref(), self.candidate.as_ref())
+    }
+
     /// By what means labels are found behind the header, if they are.
     pub(super) fn method(&self) -> Option<Method> {
         self.labels.as_ref().map(Labels::method)

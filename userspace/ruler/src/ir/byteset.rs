@@ -1,6 +1,8 @@
 //! Sets of bytes, as 256 bits.
 
-use std::fmt;
+use std::{fmt, iter};
+
+use serde::{Serialize, Serializer};
 
 /// Which of the 256 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +67,26 @@ impl ByteSet {
         let set = *self;
         (0..=u8::MAX).filter(move |byte| set.has(*byte))
     }
+
+    /// The first and the last byte of each of its pieces, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = (u8, u8)> {
+        let mut bytes = self.iter().peekable();
+        iter::from_fn(move || {
+            let first = bytes.next()?;
+            let mut last = first;
+            while let Some(next) = bytes.next_if(|next| last.checked_add(1) == Some(*next)) {
+                last = next;
+            }
+            Some((first, last))
+        })
+    }
+}
+
+/// As ranges: `[[0,47],[58,58]]`.
+impl Serialize for ByteSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.ranges())
+    }
 }
 
 /// As ranges: `[00..2f 3a]`.
@@ -72,12 +94,7 @@ impl fmt::Debug for ByteSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
         let mut between = "";
-        let mut bytes = self.iter().peekable();
-        while let Some(first) = bytes.next() {
-            let mut last = first;
-            while let Some(next) = bytes.next_if(|next| last.checked_add(1) == Some(*next)) {
-                last = next;
-            }
+        for (first, last) in self.ranges() {
             match first == last {
                 true => write!(f, "{between}{first:02x}")?,
                 false => write!(f, "{between}{first:02x}..{last:02x}")?,

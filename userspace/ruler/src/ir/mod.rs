@@ -18,8 +18,11 @@ pub use length::Length;
 pub use lower::{NODES_MAX, TooBig, lower};
 pub use required::{PIECE_MIN, required};
 
+use serde::Serialize;
+
 /// A pattern over bytes, with preferences: earlier arms and fewer repetitions first.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Node {
     /// One byte of a set that is not empty.
     Byte(ByteSet),
@@ -41,7 +44,8 @@ pub enum Node {
 }
 
 /// A position that is remembered: the begin or the end of a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tag {
     /// Where the label's bytes begin.
     Begin(crate::resolved::LabelId),

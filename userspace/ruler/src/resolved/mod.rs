@@ -9,6 +9,8 @@ pub mod field;
 pub use action::{Action, Item, Part, Setting, Value};
 pub use field::{Allowed, Field, Order, Test};
 
+use serde::Serialize;
+
 use crate::source::Span;
 
 /// A filter: its rules in order, of which the first that matches wins.
@@ -34,7 +36,7 @@ pub struct Rule {
 }
 
 /// Which rule of a filter: an index into [`Filter::rules`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RuleId(pub u16);
 
 /// Bytes that an action reads, by name.
@@ -47,7 +49,7 @@ pub struct Label {
 }
 
 /// Which of a rule's [`Label`]s: an index into [`Rule::labels`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct LabelId(pub u16);
 
 /// Which of a rule's counting fields: numbered from 0 in each rule.

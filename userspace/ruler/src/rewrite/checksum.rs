@@ -12,7 +12,8 @@ use wire::{
 };
 
 /// A protocol whose checksum covers the addresses below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Transport {
     Tcp,
     Udp,

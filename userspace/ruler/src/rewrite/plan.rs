@@ -9,6 +9,8 @@
 
 use std::cmp::Reverse;
 
+use serde::Serialize;
+
 use super::{
     anonymise,
     checksum::{Before, Transport},
@@ -18,7 +20,8 @@ use super::{
 use crate::resolved::{Action, Item, LabelId, Part, Rule, Setting, Value};
 
 /// How the new packet comes into the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Each item keeps its place and length: what changes is written.
     Patch,
@@ -29,7 +32,7 @@ pub enum Kind {
 }
 
 /// What is done to each packet that a rule rewrites.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
     pub(super) kind: Kind,
     /// In [`Kind::Patch`] and [`Kind::Cut`]: the item that stays where it lies in the packet.
@@ -43,11 +46,12 @@ pub struct Plan {
 }
 
 /// Which item of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct ItemId(pub(super) usize);
 
 /// Where the bytes of an item come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Piece {
     Label(LabelId),
     Constant(Box<[u8]>),
@@ -64,21 +68,22 @@ pub(super) enum Piece {
 }
 
 /// Where bytes are kept that are read before anything is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Slot {
     pub(super) at: usize,
     pub(super) len: usize,
 }
 
 /// What is read before anything is written, if its item has any bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Load {
     pub(super) item: ItemId,
     pub(super) slot: Slot,
     pub(super) what: Loaded,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Loaded {
     /// A label, exactly as long as the slot.
     Copy(LabelId),
@@ -91,7 +96,7 @@ pub(super) enum Loaded {
 }
 
 /// A field that is set, if its item has any bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Write {
     pub(super) item: ItemId,
     /// From the item's first bit.
@@ -100,7 +105,8 @@ pub(super) struct Write {
     pub(super) what: What,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum What {
     Constant(Box<[u8]>),
     Loaded(Slot),
@@ -116,7 +122,8 @@ pub(super) enum What {
 }
 
 /// How a transport's checksum is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Mode {
     /// From what was loaded here: nothing that it covers but the headers changes.
     Incremental(Slot),

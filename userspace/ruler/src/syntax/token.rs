@@ -41,7 +41,8 @@ pub enum Kind {
 }
 
 /// What a size counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Bits.
     Bits,

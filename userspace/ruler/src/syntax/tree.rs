@@ -2,21 +2,24 @@
 //!
 //! Names are not resolved and numbers not judged; shorthand for counts is written out.
 
+use serde::{Serialize, Serializer};
+
 use super::token::Unit;
 use crate::source::Span;
 
 /// A source: its definitions in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Program {
     /// Includes, templates and filters.
     pub definitions: Vec<Definition>,
 }
 
 /// What stands at the top of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Definition {
     /// `include "path"`.
-    Include(Vec<u8>, Span),
+    Include(#[serde(serialize_with = "as_text")] Vec<u8>, Span),
     /// `pattern name : body`.
     Template(Name, Pattern),
     /// `filter name rules`.
@@ -24,7 +27,7 @@ pub enum Definition {
 }
 
 /// A name and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Name {
     /// Its letters.
     pub text: String,
@@ -36,7 +39,7 @@ pub struct Name {
 pub type Path = Vec<Name>;
 
 /// A number and where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Number {
     /// Its value.
     pub value: u64,
@@ -45,7 +48,7 @@ pub struct Number {
 }
 
 /// `pattern => action;`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
     /// Which packets.
     pub pattern: Pattern,
@@ -56,14 +59,14 @@ pub struct Rule {
 }
 
 /// Arms of which one must match; each is a sequence of items.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern {
     /// At least one, earlier arms preferred.
     pub arms: Vec<Vec<Item>>,
 }
 
 /// `label: atom # count`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// The name of the bytes it matches.
     pub label: Option<Name>,
@@ -76,7 +79,8 @@ pub struct Item {
 }
 
 /// The smallest patterns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Atom {
     /// Any byte.
     Byte,
@@ -95,7 +99,8 @@ pub enum Atom {
 }
 
 /// How often an item matches in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Count {
     /// Exactly so often.
     Exactly(Number),
@@ -113,7 +118,8 @@ pub enum Count {
 }
 
 /// `+` or `-`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// Added.
     Plus,
@@ -122,7 +128,8 @@ pub enum Sign {
 }
 
 /// A value in a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Value {
     /// A number, with what stands after `..`, `/` and `~`.
     Integer(Integer),
@@ -137,7 +144,7 @@ pub enum Value {
 }
 
 /// `first..last~size` or `first/mask~size`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Integer {
     /// The value, or the first of a range.
     pub first: Number,
@@ -148,7 +155,8 @@ pub struct Integer {
 }
 
 /// Which numbers an [`Integer`] stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Extent {
     /// One.
     One,
@@ -159,7 +167,7 @@ pub enum Extent {
 }
 
 /// A width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Size {
     /// How many.
     pub count: Number,
@@ -168,7 +176,8 @@ pub struct Size {
 }
 
 /// What `!` turns round.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Set {
     /// A number, range or masked number; it has no size.
     Integer(Integer),
@@ -177,7 +186,7 @@ pub enum Set {
 }
 
 /// `path = value | value` in a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Restriction {
     /// The field.
     pub path: Path,
@@ -186,7 +195,8 @@ pub struct Restriction {
 }
 
 /// What a restricted field may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Allowed {
     /// A value, so many times in a row.
     Value(Value, Option<Number>),
@@ -195,7 +205,8 @@ pub enum Allowed {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It goes on unchanged, with a code.
     Accept(Option<Number>),
@@ -206,7 +217,8 @@ pub enum Action {
 }
 
 /// A piece of the new packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Output {
     /// What a label matched, with fields replaced.
     Part(Path, Vec<Setting>),
@@ -215,7 +227,7 @@ pub enum Output {
 }
 
 /// `path = value` in an output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// The field.
     pub path: Path,
@@ -224,7 +236,8 @@ pub struct Setting {
 }
 
 /// What a field becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SetTo {
     /// What a label matched.
     Part(Path),
@@ -233,10 +246,16 @@ pub enum SetTo {
 }
 
 /// Bytes that do not come straight from the packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Made {
     /// A constant, so many times in a row.
     Constant(Value, Option<Number>),
     /// A function of labels.
     Call(Name, Vec<Path>),
+}
+
+/// A path is text to whoever reads a tree.
+fn as_text<S: Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(path))
 }

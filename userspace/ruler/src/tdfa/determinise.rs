@@ -18,7 +18,8 @@ use crate::dfa::{Classes, Closure, Nfa, State, StateId};
 use crate::ir::{ByteSet, Tag};
 
 /// Where a position comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Source<S> {
     /// It is kept here.
     Kept(S),

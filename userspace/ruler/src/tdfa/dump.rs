@@ -7,8 +7,9 @@ use std::fmt::{self, Write};
 use super::determinise::Source;
 use super::registers::Op;
 use super::spots::{Anchor, Spot};
+use super::structure::Edge;
 use super::table::Table;
-use super::{Candidate, Labels, Search, Spots};
+use super::{Candidate, Labels, Method, Search, Spots};
 
 /// How labels are found: a line a tag, then the automaton, if there is one.
 impl fmt::Display for Labels {
@@ -27,18 +28,30 @@ impl fmt::Display for Candidate {
 }
 
 impl Labels {
-    /// The automaton for Graphviz' `dot`; `None` if there is none.
+    /// The automaton's states and transitions for Graphviz' `dot`, without a graph around them; names begin with `prefix`.
+    /// `None` if there is no automaton.
     #[must_use]
-    pub fn dot(&self) -> Option<String> {
-        self.search.as_ref().and_then(Search::dot)
+    pub fn dot(&self, prefix: &str) -> Option<String> {
+        self.search.as_ref().and_then(|search| search.dot(prefix))
     }
 }
 
 impl Candidate {
-    /// The automaton for Graphviz' `dot`; `None` if there is none.
+    /// As for [`Labels`].
     #[must_use]
-    pub fn dot(&self) -> Option<String> {
-        self.search.dot()
+    pub fn dot(&self, prefix: &str) -> Option<String> {
+        self.search.dot(prefix)
+    }
+}
+
+/// How many states and registers, or why there are none.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed => f.write_str("fixed"),
+            Self::Tdfa { states, registers } => write!(f, "tdfa: {states} states, {registers} registers"),
+            Self::Simulation(excess) => write!(f, "simulation: {excess}"),
+        }
     }
 }
 
@@ -75,9 +88,9 @@ impl fmt::Display for Search {
 }
 
 impl Search {
-    fn dot(&self) -> Option<String> {
+    fn dot(&self, prefix: &str) -> Option<String> {
         match self {
-            Self::Tdfa(table) => Some(table.dot()),
+            Self::Tdfa(table) => Some(table.dot(prefix)),
             Self::Simulation(..) => None,
         }
     }
@@ -108,35 +121,39 @@ impl fmt::Display for Table {
         }
         for state in 0..self.states() {
             write!(f, "{state}{}", self.name(state))?;
-            for Edge { classes, to, ops } in self.edges(state) {
-                write!(f, " {classes}→{to}{ops}")?;
-            }
+            self.edges(state)
+                .try_for_each(|edge| write!(f, " {}→{}{}", edge.classes(), edge.to, edge.writes()))?;
             writeln!(f)?;
         }
         Ok(())
     }
 }
 
-/// Neighbouring classes that lead to one state and write the same.
-struct Edge {
-    classes: String,
-    to: usize,
-    ops: String,
+impl Edge<'_> {
+    fn classes(&self) -> String {
+        let Self { first, last, .. } = self;
+        if first == last { first.to_string() } else { format!("{first}..{last}") }
+    }
+
+    /// ` [r1=r0 r0=here]`
+    fn writes(&self) -> String {
+        let ops: Vec<String> = self.ops.iter().map(ToString::to_string).collect();
+        if ops.is_empty() { String::new() } else { format!(" [{}]", ops.join(" ")) }
+    }
 }
 
 impl Table {
-    fn dot(&self) -> String {
-        let mut text =
-            String::from("digraph labels {\n  rankdir=LR;\n  node [shape=box, fontname=monospace];\n");
+    fn dot(&self, prefix: &str) -> String {
+        let mut text = String::new();
         for state in 0..self.states() {
             let shape = if self.outcome(state).is_some() { ", peripheries=2" } else { "" };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "  s{state} [label=\"{state}{}\"{shape}];", self.name(state));
-            for Edge { classes, to, ops } in self.edges(state) {
-                let _ = writeln!(text, "  s{state} -> s{to} [label=\"{classes}{ops}\"];");
+            let _ = writeln!(text, "{prefix}{state} [label=\"{state}{}\"{shape}];", self.name(state));
+            for edge in self.edges(state) {
+                let (to, label) = (edge.to, edge.classes() + &edge.writes());
+                let _ = writeln!(text, "{prefix}{state} -> {prefix}{to} [label=\"{label}\"];");
             }
         }
-        text.push_str("}\n");
         text
     }
 
@@ -160,21 +177,5 @@ impl Table {
         }
         name.push_str(if self.is_settled(state) { ", settled" } else { ":" });
         name
-    }
-
-    fn edges(&self, state: usize) -> Vec<Edge> {
-        let mut edges = Vec::new();
-        let row: Vec<(usize, &[Op])> = self.row(state).collect();
-        let mut class = 0;
-        for same in row.chunk_by(|one, other| one == other) {
-            let last = class + same.len() - 1;
-            let classes = if class == last { class.to_string() } else { format!("{class}..{last}") };
-            let (to, ops) = same[0];
-            let ops = ops.iter().fold(String::new(), |all, op| all + " " + &op.to_string());
-            let ops = if ops.is_empty() { ops } else { format!(" [{}]", ops.trim_start()) };
-            edges.push(Edge { classes, to, ops });
-            class = last + 1;
-        }
-        edges
     }
 }

@@ -14,6 +14,7 @@ mod minimise;
 mod registers;
 mod simulate;
 mod spots;
+mod structure;
 mod table;
 
 use std::collections::BTreeSet;

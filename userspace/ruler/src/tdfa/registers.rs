@@ -15,7 +15,7 @@ pub(super) const REGISTERS_MAX: usize = 64;
 const SPARE: u8 = 64;
 
 /// A position is written into a register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub(super) struct Op {
     pub(super) to: u8,
     pub(super) from: Source<u8>,

@@ -12,7 +12,8 @@ use crate::ir::{Length, Node, Tag};
 use crate::resolved::LabelId;
 
 /// Where a tag lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Spot {
     /// So many bytes behind the pattern's start.
     Start(usize),
@@ -23,7 +24,7 @@ pub(super) enum Spot {
 }
 
 /// A place that a run over the packet finds; numbered from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub(super) struct Anchor(u16);
 
 /// A pattern, and where its tags lie in what it matches.

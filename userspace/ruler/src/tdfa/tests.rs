@@ -177,26 +177,22 @@ fn rt02_labels_as_text_and_graph() {
     4 match @0=here: 0..1→5 [r0=here]
     5 match @0=r0, settled
     ");
-    insta::assert_snapshot!(labels.dot().unwrap(), @r#"
-    digraph labels {
-      rankdir=LR;
-      node [shape=box, fontname=monospace];
-      s0 [label="0 start none:"];
-      s0 -> s0 [label="0"];
-      s0 -> s1 [label="1"];
-      s1 [label="1 none:"];
-      s1 -> s2 [label="0"];
-      s1 -> s3 [label="1"];
-      s2 [label="2 none:"];
-      s2 -> s0 [label="0"];
-      s2 -> s4 [label="1"];
-      s3 [label="3 none:"];
-      s3 -> s2 [label="0"];
-      s3 -> s4 [label="1"];
-      s4 [label="4 match @0=here:", peripheries=2];
-      s4 -> s5 [label="0..1 [r0=here]"];
-      s5 [label="5 match @0=r0, settled", peripheries=2];
-    }
+    insta::assert_snapshot!(labels.dot("s").unwrap(), @r#"
+    s0 [label="0 start none:"];
+    s0 -> s0 [label="0"];
+    s0 -> s1 [label="1"];
+    s1 [label="1 none:"];
+    s1 -> s2 [label="0"];
+    s1 -> s3 [label="1"];
+    s2 [label="2 none:"];
+    s2 -> s0 [label="0"];
+    s2 -> s4 [label="1"];
+    s3 [label="3 none:"];
+    s3 -> s2 [label="0"];
+    s3 -> s4 [label="1"];
+    s4 [label="4 match @0=here:", peripheries=2];
+    s4 -> s5 [label="0..1 [r0=here]"];
+    s5 [label="5 match @0=r0, settled", peripheries=2];
     "#);
     let labels = Labels::new(&rest(&resolved(HTTP_ONLY)), &Limits::default()).unwrap();
     insta::assert_snapshot!(labels, @r"
@@ -255,7 +251,7 @@ fn rt02_labels_as_text_and_graph() {
     6 → 3 | 4
     7 [00..ff] → 6
     ");
-    assert_eq!(Labels::new(&node, &SIMULATED).unwrap().dot(), None);
+    assert_eq!(Labels::new(&node, &SIMULATED).unwrap().dot("s"), None);
 }
 
 #[test]

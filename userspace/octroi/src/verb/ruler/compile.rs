@@ -1,12 +1,9 @@
 //! `octroi ruler compile`: what a program becomes, as files.
 //!
 //! There is no loadable table format: whoever runs a filter compiles it, from a bundle that includes nothing.
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use ruler::{
     diagnostic::{self, Diagnostic},
@@ -14,10 +11,13 @@ use ruler::{
     resolve::canonical,
 };
 
-use super::program::{Compiled, Options};
+use super::{
+    header::Header,
+    program::{Compiled, Options},
+};
 use crate::verb::{Form, Outcome};
 
-/// Write what a program becomes: a report, and all its files as one source.
+/// Write what a program becomes: a report, all its files as one source, the instructions of its header programs.
 #[derive(Debug, Args)]
 pub(crate) struct Compile {
     /// The program.
@@ -31,6 +31,8 @@ pub(crate) struct Compile {
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     #[command(flatten)]
+    header: Header,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -41,6 +43,9 @@ enum Emit {
     Report,
     /// FILE.bundle.rl: one source with the filters and the templates that they use, and no includes.
     Bundle,
+    /// FILE.FILTER.ebpf for each filter: its header program's instructions of eight bytes, as this machine's kernel reads them;
+    /// and FILE.FILTER.ebpf.txt: the same as text.
+    Ebpf,
 }
 
 impl Compile {
@@ -49,31 +54,24 @@ impl Compile {
     /// # Errors
     /// A file cannot be read or written.
     pub(crate) fn run(&self) -> Result<Outcome> {
-        let Compiled { bundle, filters, diagnostics } = self.options.compile(&self.file)?;
-        eprint!("{}", diagnostic::text(&bundle, &diagnostics));
-        if diagnostics.iter().any(Diagnostic::is_error) {
+        let has_programs = self.emit.contains(&Emit::Ebpf);
+        ensure!(
+            has_programs || self.header.is_default(),
+            "--scope, --pass: only --emit ebpf depends on them"
+        );
+        let compiled = self.options.compile(&self.file)?;
+        eprint!("{}", diagnostic::text(&compiled.bundle, &compiled.diagnostics));
+        if compiled.diagnostics.iter().any(Diagnostic::is_error) {
             return Ok(Outcome::Unwell);
         }
         let mut emit = self.emit.clone();
         emit.sort_unstable();
         emit.dedup();
+        let made: Vec<_> = emit.into_iter().map(|kind| self.made(kind, &compiled)).collect::<Result<_>>()?;
         fs::create_dir_all(&self.output).with_context(|| self.output.display().to_string())?;
         let mut written = Vec::new();
-        for kind in emit {
-            let text = match kind {
-                Emit::Report => {
-                    let reports: Vec<_> = filters.iter().map(Filter::report).collect();
-                    let report = serde_json::json!({
-                        "file": bundle.root(),
-                        "diagnostics": diagnostics,
-                        "filters": reports,
-                    });
-                    serde_json::to_string_pretty(&report)? + "\n"
-                }
-                Emit::Bundle => canonical(&bundle),
-            };
-            let path = self.path(kind);
-            fs::write(&path, text).with_context(|| path.display().to_string())?;
+        for (path, content) in made.into_iter().flatten() {
+            fs::write(&path, content).with_context(|| path.display().to_string())?;
             written.push(path);
         }
         self.form.print(&written, |written| {
@@ -82,14 +80,43 @@ impl Compile {
         Ok(Outcome::Well)
     }
 
-    fn path(&self, kind: Emit) -> PathBuf {
-        let stem = self.file.file_stem().unwrap_or_default();
-        let mut name = stem.to_owned();
-        name.push(match kind {
-            Emit::Report => ".report.json",
-            Emit::Bundle => ".bundle.rl",
-        });
-        self.output.join(Path::new(&name))
+    /// Files of one kind, and what is in them.
+    fn made(&self, kind: Emit, compiled: &Compiled) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let Compiled { bundle, filters, diagnostics } = compiled;
+        Ok(match kind {
+            Emit::Report => {
+                let reports: Vec<_> = filters.iter().map(Filter::report).collect();
+                let report = serde_json::json!({
+                    "file": bundle.root(),
+                    "diagnostics": diagnostics,
+                    "filters": reports,
+                });
+                let text = serde_json::to_string_pretty(&report)? + "\n";
+                vec![(self.path("report.json"), text.into_bytes())]
+            }
+            Emit::Bundle => vec![(self.path("bundle.rl"), canonical(bundle).into_bytes())],
+            Emit::Ebpf => {
+                let mut files = Vec::new();
+                for filter in filters {
+                    let name = filter.name();
+                    let program = filter
+                        .untried_program(&self.header.settings())
+                        .with_context(|| format!("filter `{name}` has no header program"))?;
+                    let raw = program.words().into_iter().flat_map(u64::to_ne_bytes).collect();
+                    files.push((self.path(&format!("{name}.ebpf")), raw));
+                    files.push((self.path(&format!("{name}.ebpf.txt")), program.to_string().into_bytes()));
+                }
+                files
+            }
+        })
+    }
+
+    /// A file named after the program.
+    fn path(&self, suffix: &str) -> PathBuf {
+        let mut name = self.file.file_stem().unwrap_or_default().to_owned();
+        name.push(".");
+        name.push(suffix);
+        self.output.join(name)
     }
 }
 
@@ -133,6 +160,32 @@ mod tests {
             fs::read(path("one/a.bundle.rl")).unwrap(),
             fs::read(path("two/a.bundle.bundle.rl")).unwrap()
         );
+    }
+
+    #[test]
+    fn a_header_program_is_written_as_instructions_and_as_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(path("a.rl"), "filter f 1 * => reject; * => accept; filter g * => accept;").unwrap();
+        let compile = |more: &[&str]| {
+            let (file, out) = (path("a.rl"), path("out"));
+            let words = ["compile", &file, "-o", &out].into_iter().chain(more.iter().copied());
+            Line::parse_from(words).compile.run()
+        };
+        assert_eq!(compile(&["--emit", "ebpf"]).unwrap(), Outcome::Well);
+        for name in ["f", "g"] {
+            let raw = fs::read(path(&format!("out/a.{name}.ebpf"))).unwrap();
+            let text = fs::read_to_string(path(&format!("out/a.{name}.ebpf.txt"))).unwrap();
+            let lines = text.lines().filter(|line| line.starts_with(' ')).count();
+            assert_eq!(raw.len(), 8 * lines, "{name}");
+            // The last is `exit`.
+            assert_eq!((raw[raw.len() - 8], text.ends_with(": exit\n")), (0x95, true), "{name}");
+        }
+        let steered = fs::read(path("out/a.f.ebpf")).unwrap();
+        assert_eq!(compile(&["--emit", "ebpf", "--scope", "interface"]).unwrap(), Outcome::Well);
+        assert_ne!(fs::read(path("out/a.f.ebpf")).unwrap(), steered);
+        let error = compile(&["--emit", "report", "--pass", "1"]).unwrap_err().to_string();
+        assert!(error.contains("only --emit ebpf depends on them"), "{error}");
     }
 
     #[test]

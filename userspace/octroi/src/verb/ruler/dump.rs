@@ -1,6 +1,6 @@
 //! `octroi ruler dump`: one stage of compiling, as text, as JSON or for Graphviz.
 //!
-//! The texts are those of crate `ruler`, stable for the same source; nothing reads them back.
+//! Texts and structures are those of crate `ruler`, stable for the same source; nothing reads them back.
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
@@ -13,8 +13,9 @@ use ruler::{
     syntax::dump,
 };
 use serde::Serialize;
+use serde_json::Value;
 
-use super::program::Options;
+use super::{header::Header, program::Options};
 use crate::verb::{Outcome, print};
 
 /// Show a program at one stage of compiling.
@@ -30,10 +31,12 @@ pub(crate) struct Dump {
     /// Only this header class, by its number in stage dfa.
     #[arg(long, value_name = "N")]
     class: Option<usize>,
-    /// Print a graph for Graphviz: stages dag and dfa.
+    #[command(flatten)]
+    header: Header,
+    /// Print a graph for Graphviz: stages dag, dfa and tdfa.
     #[arg(long, conflicts_with = "json")]
     dot: bool,
-    /// Print JSON: the text of each filter by line.
+    /// Print JSON: nodes, states, transitions and instructions, one object for each filter or file.
     #[arg(long)]
     json: bool,
 }
@@ -52,10 +55,12 @@ enum Stage {
     Dag,
     /// Header classes, and the automata of their payload.
     Dfa,
-    /// How labels are found that headers do not tell.
+    /// The tagged automata of labels that headers do not tell.
     Tdfa,
     /// What rules do to packets.
     Plan,
+    /// The header program: the graph as the kernel's instructions.
+    Ebpf,
 }
 
 /// One piece of the answer.
@@ -68,7 +73,16 @@ struct Shown {
     filter: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<usize>,
-    lines: Vec<String>,
+    #[serde(flatten)]
+    body: Body,
+}
+
+/// What a stage shows: a text, or an object with its parts.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Body {
+    Text(#[serde(skip)] String),
+    Structure(Value),
 }
 
 impl Dump {
@@ -79,7 +93,8 @@ impl Dump {
     pub(crate) fn run(&self) -> Result<Outcome> {
         self.ensure_meant()?;
         let bundle = self.options.read(&self.file)?;
-        let (shown, found) = if self.stage == Stage::Ast { ast(&bundle) } else { self.filters(&bundle)? };
+        let (shown, found) =
+            if self.stage == Stage::Ast { self.ast(&bundle)? } else { self.filters(&bundle)? };
         eprint!("{}", diagnostic::text(&bundle, &found));
         self.say(&shown)?;
         Ok(if found.iter().any(Diagnostic::is_error) { Outcome::Unwell } else { Outcome::Well })
@@ -104,30 +119,73 @@ impl Dump {
     fn ensure_meant(&self) -> Result<()> {
         let has_classes = matches!(self.stage, Stage::Dfa | Stage::Tdfa);
         ensure!(self.class.is_none() || has_classes, "--class: only stages dfa and tdfa have classes");
-        let has_graph = matches!(self.stage, Stage::Dag | Stage::Dfa);
-        ensure!(!self.dot || has_graph, "--dot: only stages dag and dfa have graphs");
+        let has_graph = matches!(self.stage, Stage::Dag | Stage::Dfa | Stage::Tdfa);
+        ensure!(!self.dot || has_graph, "--dot: only stages dag, dfa and tdfa have graphs");
+        let is_program = self.stage == Stage::Ebpf;
+        ensure!(is_program || self.header.is_default(), "--scope, --pass: only stage ebpf depends on them");
         Ok(())
     }
 
     fn show(&self, filter: &resolved::Filter, stages: &Stages<'_>) -> Result<Shown> {
-        let class = self.class.map(ClassNumber);
         if let Some(number) = self.class.filter(|number| stages.classes() <= *number) {
             let last = stages.classes().saturating_sub(1);
             bail!("--class {number}: filter `{}` has classes 0 to {last}", filter.name);
         }
-        let text = match (self.stage, self.dot) {
-            (Stage::Ast, _) => String::new(),
+        let body = if self.json { self.structure(stages)? } else { self.text(stages)? };
+        Ok(Shown {
+            stage: self.stage,
+            file: None,
+            filter: Some(filter.name.clone()),
+            class: self.class,
+            body,
+        })
+    }
+
+    fn text(&self, stages: &Stages<'_>) -> Result<Body> {
+        let class = self.class.map(ClassNumber);
+        Ok(Body::Text(match (self.stage, self.dot) {
+            (Stage::Ast, _) => unreachable!("a file has a tree, not a filter"),
             (Stage::Ir, _) => stages.ir(),
             (Stage::Paths, _) => stages.filter().dag().paths_text(),
             (Stage::Dag, false) => stages.filter().dag().text(),
             (Stage::Dag, true) => stages.filter().dag().dot(),
             (Stage::Dfa, false) => stages.dfa(class),
             (Stage::Dfa, true) => stages.dfa_dot(class),
-            (Stage::Tdfa, _) => stages.tdfa(class),
+            (Stage::Tdfa, false) => stages.tdfa(class),
+            (Stage::Tdfa, true) => stages.tdfa_dot(class),
             (Stage::Plan, _) => stages.plan(),
-        };
-        let (file, filter) = (None, Some(filter.name.clone()));
-        Ok(Shown { stage: self.stage, file, filter, class: self.class, lines: lines(&text) })
+            (Stage::Ebpf, _) => stages.filter().untried_program(&self.header.settings())?.to_string(),
+        }))
+    }
+
+    fn structure(&self, stages: &Stages<'_>) -> Result<Body> {
+        let class = self.class.map(ClassNumber);
+        Ok(Body::Structure(match self.stage {
+            Stage::Ast => unreachable!("a file has a tree, not a filter"),
+            Stage::Ir => serde_json::to_value(stages.regexes())?,
+            Stage::Paths => serde_json::to_value(stages.paths())?,
+            Stage::Dag => serde_json::to_value(stages.graph())?,
+            Stage::Dfa => serde_json::to_value(stages.automata(class))?,
+            Stage::Tdfa => serde_json::to_value(stages.label_automata(class))?,
+            Stage::Plan => serde_json::to_value(stages.plans())?,
+            Stage::Ebpf => serde_json::to_value(stages.filter().untried_program(&self.header.settings())?)?,
+        }))
+    }
+
+    /// The tree of every file that was read, but for the built-in one.
+    fn ast(&self, bundle: &Bundle) -> Result<(Vec<Shown>, Vec<Diagnostic>)> {
+        let (mut shown, mut all_found) = (Vec::new(), Vec::new());
+        for (name, source) in bundle.files() {
+            let (tree, found) = ruler::read(name, source);
+            all_found.extend(found);
+            let body = match self.json {
+                true => Body::Structure(serde_json::to_value(&tree)?),
+                false => Body::Text(dump::dump(&tree)),
+            };
+            let (stage, file) = (self.stage, Some(name.to_owned()));
+            shown.push(Shown { stage, file, filter: None, class: None, body });
+        }
+        Ok((shown, all_found))
     }
 
     fn say(&self, shown: &[Shown]) -> Result<()> {
@@ -142,32 +200,12 @@ impl Dump {
             } else if let (Some(filter), false) = (&one.filter, self.dot) {
                 text += &format!("filter {filter}\n");
             }
-            one.lines.iter().for_each(|line| text += &format!("{line}\n"));
+            if let Body::Text(body) = &one.body {
+                text += body;
+            }
         }
         print(&text)
     }
-}
-
-/// The tree of every file that was read, but for the built-in one.
-fn ast(bundle: &Bundle) -> (Vec<Shown>, Vec<Diagnostic>) {
-    let (mut shown, mut all_found) = (Vec::new(), Vec::new());
-    for (name, source) in bundle.files() {
-        let (tree, found) = ruler::read(name, source);
-        all_found.extend(found);
-        let lines = lines(&dump::dump(&tree));
-        shown.push(Shown {
-            stage: Stage::Ast,
-            file: Some(name.to_owned()),
-            filter: None,
-            class: None,
-            lines,
-        });
-    }
-    (shown, all_found)
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(ToOwned::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -202,6 +240,49 @@ mod tests {
     }
 
     #[test]
+    fn structures_have_parts_under_names_of_their_own() {
+        let bundle = Bundle::new("a.rl", "filter f 1 * x:\"a\" * => x; * => reject;");
+        let (filters, _) = ruler::resolve(&bundle);
+        let limits = Options::default().limits();
+        let stages = Stages::new(&filters[0], "a.rl", &limits).0.unwrap();
+        for (stage, parts) in [
+            (Stage::Ir, &["rules"][..]),
+            (Stage::Paths, &["paths"]),
+            (Stage::Dag, &["nodes"]),
+            (Stage::Dfa, &["classes", "engines"]),
+            (Stage::Tdfa, &["classes", "ways"]),
+            (Stage::Plan, &["rules"]),
+            (Stage::Ebpf, &["depth", "instructions", "parts"]),
+        ] {
+            let name = stage.to_possible_value().unwrap();
+            let line = Line::parse_from(["dump", "a.rl", "--json", "--stage", name.get_name()]);
+            let shown = serde_json::to_value(line.dump.show(&filters[0], &stages).unwrap()).unwrap();
+            let names: Vec<&String> = shown.as_object().unwrap().keys().collect();
+            assert_eq!(
+                names.iter().filter(|name| parts.contains(&name.as_str())).count(),
+                parts.len(),
+                "{shown}"
+            );
+            assert_eq!((names.len(), &shown["stage"]), (parts.len() + 2, &Value::from(name.get_name())));
+        }
+    }
+
+    #[test]
+    fn the_scope_changes_the_header_program() {
+        let bundle = Bundle::new("a.rl", "filter f 1 * => reject; * => accept;");
+        let (filters, _) = ruler::resolve(&bundle);
+        let limits = Options::default().limits();
+        let stages = Stages::new(&filters[0], "a.rl", &limits).0.unwrap();
+        let [steered, interface] = ["steered", "interface"].map(|scope| {
+            let line = Line::parse_from(["dump", "a.rl", "--stage", "ebpf", "--scope", scope]);
+            let Body::Text(text) = line.dump.text(&stages).unwrap() else { panic!("a text was asked for") };
+            text
+        });
+        assert!(steered.starts_with("entry:\n     0: r6 = r1\n"), "{steered}");
+        assert_ne!(steered, interface);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_program_is_said_at_every_stage() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.rl");
@@ -216,7 +297,8 @@ mod tests {
     #[test]
     fn what_a_stage_has_not_is_refused() {
         let refused = |words: &[&str]| dump(words).unwrap_err().to_string();
-        assert!(refused(&["--stage", "plan", "--dot"]).contains("only stages dag and dfa have graphs"));
+        assert!(refused(&["--stage", "plan", "--dot"]).contains("only stages dag, dfa and tdfa have graphs"));
+        assert!(refused(&["--stage", "dag", "--pass", "1"]).contains("only stage ebpf depends on them"));
         assert!(
             refused(&["--stage", "dag", "--class", "0"]).contains("only stages dfa and tdfa have classes")
         );

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod compile;
 mod dump;
+mod header;
 mod key;
 mod list;
 mod program;
