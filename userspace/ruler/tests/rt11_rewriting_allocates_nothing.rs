@@ -23,11 +23,13 @@ use std::{
 };
 
 use ruler::{
+    bundle::Bundle,
     dfa,
     exec::{
         engine::Engine,
         ladder::{self, Limits, Rung, Screens, Slow},
     },
+    filter::{self, Packet, Params, Verdict},
     ir::{ByteSet, Node},
     resolved::{Item, Part, RuleId, Value},
     rewrite::{Bounds, Kind, Plan, Scratch, anonymise::Anonymiser, apply},
@@ -207,4 +209,50 @@ fn rt11_judging_allocates_nothing() {
     assert_eq!(CALLS.get() - before, 0, "allocator calls");
     assert!(matched.iter().all(|matched| (1..64).contains(matched)), "{matched:?}");
     assert_eq!((matched[1..5].to_vec(), matched[6]), (vec![matched[0]; 4], matched[7]));
+}
+
+/// Packets that the shipped filters accept, reject and rewrite: requests, other TCP, UDP, both versions, a fragment.
+fn traffic_of_all_kinds() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for number in 0..64_u8 {
+        let transport = if number % 2 == 0 { Transport::Tcp } else { Transport::Udp };
+        let ip = match number % 4 {
+            0 | 1 => Ip::V4 { words: number % 3, fragment: if number == 33 { 0x2000 } else { 0 } },
+            _ => Ip::V6 { extension: None },
+        };
+        let payload = b"GET /cmd.exe HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1 + usize::from(number % 9));
+        let shape = Shape { ip, transport, payload, ..shape(0, 40) };
+        let mut packet = traffic::packet(&shape);
+        let port = packet.labels[rule::T].start + 2;
+        packet.bytes[port..port + 2].copy_from_slice(&[0, 80]);
+        all.push(packet.bytes);
+    }
+    all
+}
+
+#[test]
+fn rt11_shipped_filters_allocate_nothing() {
+    for shipped in ruler::shipped::ALL {
+        let (mut filters, found) =
+            ruler::compile(&Bundle::new("a.rl", shipped.source), &filter::Limits::default());
+        assert_eq!(filters.len(), 1, "{found:?}");
+        let params = Params { bounds: Bounds::of_mtu(1500), key: Some([7; 32]) };
+        let bound = filters.remove(0).bind(&params).unwrap();
+        let mut scratch = bound.scratch();
+        let packets = traffic_of_all_kinds();
+        let mut frames: Vec<Vec<u8>> =
+            packets.iter().map(|packet| [&packet[..], &[0; 64]].concat()).collect();
+        let mut verdicts = vec![Verdict::NONE; packets.len()];
+        let mut batch: Vec<Packet<'_>> = frames
+            .iter_mut()
+            .zip(&packets)
+            .map(|(frame, packet)| Packet { frame, at: 0..packet.len(), class: None })
+            .collect();
+
+        let before = CALLS.get();
+        bound.judge(&mut scratch, &mut batch[..], &mut verdicts);
+        assert_eq!(CALLS.get() - before, 0, "allocator calls of `{}`", shipped.name);
+        let rules: std::collections::BTreeSet<_> = verdicts.iter().map(|verdict| verdict.rule).collect();
+        assert!(1 < rules.len(), "`{}` says the same of all packets", shipped.name);
+    }
 }
