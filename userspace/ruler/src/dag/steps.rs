@@ -136,17 +136,11 @@ impl Draft<'_> {
         let mut range = None;
         while let Some((question, next)) = self.question(at, fail) {
             let fits = match question {
-                Question::Least(least) => match &mut length {
-                    Some(Length { bytes, short }) if *short == fail => {
-                        *bytes = least.max(*bytes);
-                        true
-                    }
-                    Some(_) => false,
-                    None => {
-                        length = Some(Length { bytes: least, short: fail });
-                        true
-                    }
-                },
+                Question::Least(bytes) if length.is_none() => {
+                    length = Some(Length { bytes, short: fail });
+                    true
+                }
+                Question::Least(_) => false,
                 Question::Equal(window) => join(&mut windows, window),
                 Question::Range(test) => range.is_none() && range.replace(test).is_none(),
             };

@@ -7,11 +7,11 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use super::{Dfa, Nfa, State, structure::Run};
+use super::{Dfa, Nfa, Skip, State, structure::Run};
 use crate::ir::ByteSet;
 
 /// `7 rule 3: 0..2→7 3→4`: a state, who wins if the input ends there, and where classes lead. `8 none, jump 12→7`: which of
-/// the next 12 bytes stand there does not matter.
+/// the next 12 bytes stand there does not matter. `9 none, waits: 0→9 1→3`: one byte leads on.
 impl fmt::Display for Dfa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (class, set) in self.classes.sets().iter().enumerate() {
@@ -26,12 +26,16 @@ impl fmt::Display for Dfa {
                 Some(rule) => write!(f, " rule {}", rule.0)?,
                 None => write!(f, " none")?,
             }
-            if state < self.special as usize {
-                self.show_row(f, state)?;
-            } else if let Some(jump) = self.jumps.get(state - self.special as usize) {
-                write!(f, ", jump {}→{}", jump.bytes, jump.to)?;
-            } else {
-                write!(f, "{}", if self.accepts[state].is_some() { ", decided" } else { ", dead" })?;
+            let special = state.checked_sub(self.special as usize);
+            match special.map(|special| self.skips.get(special)) {
+                None => self.show_row(f, state)?,
+                Some(Some(Skip::Over { bytes, to })) => write!(f, ", jump {bytes}→{to}")?,
+                Some(Some(Skip::Until(_))) => {
+                    write!(f, ", waits")?;
+                    self.show_row(f, state)?;
+                }
+                Some(None) if self.accepts[state].is_some() => write!(f, ", decided")?,
+                Some(None) => write!(f, ", dead")?,
             }
             writeln!(f)?;
         }
@@ -51,7 +55,7 @@ impl Dfa {
             };
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{prefix}{state} [shape={shape}, label=\"{state}{rule}\"];");
-            if (self.special as usize) <= state {
+            if (self.settled as usize) <= state {
                 continue;
             }
             let mut edges: BTreeMap<u32, ByteSet> = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 
 use super::determinise::Subsets;
-use super::{Classes, Dfa, Jump, Partition};
+use super::{Classes, Dfa, Partition, Skip};
 
 pub(super) fn minimise(subsets: &Subsets) -> Dfa {
     merged(subsets, &Partition::coarsest(&subsets.next, &subsets.accepts))
@@ -43,14 +43,22 @@ fn merged(subsets: &Subsets, partition: &Partition) -> Dfa {
     settled.sort_by_key(|block| accepts(*block).map_or(u32::MAX, |rule| u32::from(rule.0)));
     settled.iter().for_each(|block| onward[*block] = None);
     let jumps = jumps(&onward);
-    let (jumping, ordinary): (Vec<usize>, Vec<usize>) =
-        ordinary.into_iter().partition(|block| jumps[*block].is_some());
-    let (special, first_settled) = (ordinary.len(), ordinary.len() + jumping.len());
-    let blocks: Vec<usize> = ordinary.into_iter().chain(jumping).chain(settled).collect();
+    let waits = |block: usize| {
+        let leads = |byte: &u8| row(block).nth(usize::from(subsets.classes.of(*byte)));
+        let mut others = (0..=u8::MAX).filter(|byte| leads(byte) != Some(block));
+        others.next().filter(|_| others.next().is_none())
+    };
+    let is_skipping = |block: &usize| jumps[*block].is_some() || waits(*block).is_some();
+    let (skipping, ordinary): (Vec<usize>, Vec<usize>) = ordinary.into_iter().partition(is_skipping);
+    let (special, first_settled) = (ordinary.len(), ordinary.len() + skipping.len());
+    let blocks: Vec<usize> = ordinary.into_iter().chain(skipping).chain(settled).collect();
     let mut ids = vec![0_u32; partition.len()];
     (0_u32..).zip(&blocks).for_each(|(id, block)| ids[*block] = id);
-    let jumps = blocks.iter().filter_map(|block| jumps[*block]);
-    let jumps = jumps.map(|(bytes, to)| Jump { bytes, to: ids[to] }).collect();
+    let skips = blocks[special..first_settled].iter().filter_map(|block| match jumps[*block] {
+        Some((bytes, to)) => Some(Skip::Over { bytes, to: ids[to] }),
+        None => waits(*block).map(Skip::Until),
+    });
+    let skips = skips.collect();
 
     let full: Vec<u32> = blocks.iter().flat_map(|block| row(*block)).map(|block| ids[block]).collect();
     let (classes, kept) = merged_classes(&subsets.classes, &full);
@@ -62,7 +70,7 @@ fn merged(subsets: &Subsets, partition: &Partition) -> Dfa {
         start: ids[partition.block_of(0)],
         special: u32::try_from(special).unwrap_or(u32::MAX),
         settled: u32::try_from(first_settled).unwrap_or(u32::MAX),
-        jumps,
+        skips,
     }
 }
 

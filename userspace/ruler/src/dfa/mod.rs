@@ -30,9 +30,9 @@ use determinise::{Question, determinise};
 ///
 /// # Invariants
 /// State ids follow a breadth-first walk from the start, but for the *special* ones, which are the highest: first those that
-/// *jump* (some bytes do not matter, whatever they are), then the *decided* ones (whatever follows, this rule wins), then,
-/// if there is one, the *dead* state (whatever follows, no rule matches). Decided and dead states lead to themselves, and no
-/// other state does so with every byte.
+/// *jump* (some bytes do not matter, whatever they are) or *wait* (all bytes but one lead back), then the *decided* ones
+/// (whatever follows, this rule wins), then, if there is one, the *dead* state (whatever follows, no rule matches). Decided
+/// and dead states lead to themselves, and no other state does so with every byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dfa {
     classes: Classes,
@@ -45,14 +45,16 @@ pub struct Dfa {
     /// The first state that is decided or dead.
     settled: u32,
     /// Of the states from `special` to `settled`.
-    jumps: Vec<Jump>,
+    skips: Vec<Skip>,
 }
 
-/// So many bytes do not matter, and then the automaton is in that state.
+/// What need not be read in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Jump {
-    bytes: usize,
-    to: u32,
+enum Skip {
+    /// So many bytes do not matter, and then the automaton is in that state.
+    Over { bytes: usize, to: u32 },
+    /// Only this byte leads on.
+    Until(u8),
 }
 
 impl Dfa {

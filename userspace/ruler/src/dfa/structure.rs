@@ -4,7 +4,7 @@
 
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use super::{Dfa, Nfa};
+use super::{Dfa, Nfa, Skip};
 use crate::resolved::RuleId;
 
 /// Neighbouring byte classes that lead to one state.
@@ -31,6 +31,8 @@ struct Shown {
 enum Then {
     /// It goes on by their classes.
     Steps { steps: Vec<Run> },
+    /// The same, and a search finds the byte that it waits for.
+    Waits { steps: Vec<Run> },
     /// So many do not matter.
     Jump { bytes: usize, to: u32 },
     /// Whatever they are, the rule wins.
@@ -54,8 +56,9 @@ impl Dfa {
         let rule = self.accepts[id];
         let then = match id.checked_sub(self.special as usize) {
             None => Then::Steps { steps: self.runs(id).collect() },
-            Some(special) => match (self.jumps.get(special), rule) {
-                (Some(jump), _) => Then::Jump { bytes: jump.bytes, to: jump.to },
+            Some(special) => match (self.skips.get(special), rule) {
+                (Some(Skip::Over { bytes, to }), _) => Then::Jump { bytes: *bytes, to: *to },
+                (Some(Skip::Until(_)), _) => Then::Waits { steps: self.runs(id).collect() },
                 (None, Some(_)) => Then::Decided,
                 (None, None) => Then::Dead,
             },

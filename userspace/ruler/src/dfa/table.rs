@@ -3,7 +3,7 @@
 //! A state is known by where its row begins, so a step is one addition and one load. Three layouts differ in what they
 //! can hold. In [`Wide`] and [`Small`] no index can be out of range, and the compiler knows it: nothing is checked.
 
-use super::Dfa;
+use super::{Dfa, Skip};
 use crate::resolved::RuleId;
 
 /// How many cells a [`Small`] has.
@@ -67,32 +67,47 @@ struct States {
     shift: u32,
     start: Row,
     special: Row,
-    /// Of the special rows, in order, those that jump: over how many bytes, and where to.
-    jumps: Vec<(usize, Row)>,
+    /// Of the special rows, in order, those that are not settled.
+    leaps: Vec<Leap>,
     verdicts: Vec<Option<RuleId>>,
+}
+
+/// [`Skip`], by rows.
+#[derive(Clone, Copy, Debug)]
+enum Leap {
+    Over { bytes: usize, to: Row },
+    Until(u8),
 }
 
 impl States {
     fn new(dfa: &Dfa, shift: u32) -> Self {
         let row = |state: u32| Row((state as usize) << shift);
+        let leap = |skip: &Skip| match *skip {
+            Skip::Over { bytes, to } => Leap::Over { bytes, to: row(to) },
+            Skip::Until(byte) => Leap::Until(byte),
+        };
         Self {
             shift,
             start: row(dfa.start),
             special: row(dfa.special),
-            jumps: dfa.jumps.iter().map(|jump| (jump.bytes, row(jump.to))).collect(),
+            leaps: dfa.skips.iter().map(leap).collect(),
             verdicts: dfa.accepts.clone(),
         }
     }
 
     fn leap<'p>(&self, mut row: Row, mut rest: &'p [u8], step: impl Fn(Row, u8) -> Row) -> (Row, &'p [u8]) {
         while row >= self.special {
-            let Some((bytes, to)) = self.jumps.get((row.0 - self.special.0) >> self.shift) else {
-                return (row, &[]);
-            };
-            match rest.split_at_checked(*bytes) {
-                Some((_, after)) => (row, rest) = (*to, after),
-                // The packet ends on the way.
-                None => return (rest.iter().fold(row, |row, byte| step(row, *byte)), &[]),
+            match self.leaps.get((row.0 - self.special.0) >> self.shift) {
+                None => return (row, &[]),
+                Some(Leap::Over { bytes, to }) => match rest.split_at_checked(*bytes) {
+                    Some((_, after)) => (row, rest) = (*to, after),
+                    // The packet ends on the way.
+                    None => return (rest.iter().fold(row, |row, byte| step(row, *byte)), &[]),
+                },
+                Some(Leap::Until(byte)) => match memchr::memchr(*byte, rest) {
+                    Some(at) => (row, rest) = (step(row, *byte), rest.split_at(at + 1).1),
+                    None => return (row, &[]),
+                },
             }
         }
         (row, rest)

@@ -44,10 +44,10 @@ fn rt02_the_seeds_search_is_five_states() {
     insta::assert_snapshot!(dfa(&[rule]), @r"
     class 0 [00..29 2b..ff]
     class 1 [2a]
-    0 start none: 0→0 1→1
-    1 none: 0→2 1→3
-    2 none: 0→0 1→4
-    3 none: 0→2 1→4
+    0 none: 0→1 1→2
+    1 none: 0→3 1→4
+    2 none: 0→1 1→4
+    3 start none, waits: 0→3 1→0
     4 rule 0, decided
     ");
 }
@@ -58,10 +58,10 @@ fn rt02_an_earlier_rule_that_matches_hides_later_ones() {
     class 0 [00..60 63..ff]
     class 1 [61]
     class 2 [62]
-    0 start rule 2: 0→0 1→1 2→2
+    0 start rule 2: 0→0 1→1 2→3
     1 rule 2: 0→0 1→1 2→4
-    2 rule 1: 0→2 1→3 2→2
-    3 rule 1: 0→2 1→3 2→4
+    2 rule 1: 0→3 1→2 2→4
+    3 rule 1, waits: 0→3 1→2 2→3
     4 rule 0, decided
     ");
 }
@@ -108,7 +108,7 @@ fn rt02_bytes_that_go_round_in_a_circle_are_not() {
     let six = Node::bytes(ByteSet::ALL, 6);
     let round = Node::Repeat { body: Box::new(six), least: 0, most: None };
     let dfa = dfa(&[Node::seq([Node::Byte(ByteSet::ALL), round])]);
-    assert_eq!((dfa.states(), dfa.jumps.len()), (6, 0));
+    assert_eq!((dfa.states(), dfa.skips.len()), (6, 0));
     assert_eq!(dfa.settled, 6);
 }
 
@@ -179,15 +179,26 @@ fn check_shape(dfa: &Dfa) {
         let stays = dfa.row(state).iter().all(|next| *next as usize == state);
         assert_eq!(stays, state >= dfa.settled as usize, "state {state} of\n{dfa}");
     }
-    assert_eq!(dfa.jumps.len(), (dfa.settled - dfa.special) as usize);
-    for (state, jump) in (dfa.special as usize..).zip(&dfa.jumps) {
-        assert!(jump.bytes >= 4);
+    assert_eq!(dfa.skips.len(), (dfa.settled - dfa.special) as usize);
+    for state in 0..dfa.settled as usize {
+        let leads = |byte: &u8| dfa.row(state)[usize::from(dfa.classes.of(*byte))] as usize;
+        let out: Vec<u8> = (0..=255).filter(|byte| leads(byte) != state).collect();
+        let skip = state.checked_sub(dfa.special as usize).map(|special| dfa.skips[special]);
+        let (bytes, to) = match skip {
+            Some(Skip::Over { bytes, to }) => (bytes, to),
+            waits => {
+                let only = (out.len() == 1).then(|| Skip::Until(out[0]));
+                assert_eq!(waits, only, "state {state} of\n{dfa}");
+                continue;
+            }
+        };
+        assert!(bytes >= 4);
         let ways: BTreeSet<usize> = dfa.row(state).iter().map(|next| *next as usize).collect();
-        let end = (1..jump.bytes).fold(ways, |from, _| {
+        let end = (1..bytes).fold(ways, |from, _| {
             assert_eq!(from.len(), 1, "state {state} of\n{dfa}");
             from.iter().flat_map(|state| dfa.row(*state)).map(|next| *next as usize).collect()
         });
-        assert_eq!(end, BTreeSet::from([jump.to as usize]), "state {state} of\n{dfa}");
+        assert_eq!(end, BTreeSet::from([to as usize]), "state {state} of\n{dfa}");
     }
     let columns: BTreeSet<Vec<u32>> = (0..dfa.classes.count())
         .map(|class| (0..dfa.states()).map(|state| dfa.row(state)[class]).collect())

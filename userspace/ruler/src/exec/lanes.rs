@@ -2,8 +2,8 @@
 //!
 //! A batch is run longest packet first, so that all lanes have work until near its end. Eight lanes run as long as the
 //! shortest of their packets, with no test for an end, and every few bytes it is looked at whether one is in a special
-//! state. Who can jump does; who ended or is decided hands its lane to the next packet. When no
-//! packet is left for a lane, the rest goes on in four lanes, then in one. Verdicts stand where their packets stood.
+//! state. Who can jump does, and who waits for a byte searches for it; who ended or is decided hands its lane to the next
+//! packet. When no packet is left for a lane, the rest goes on in four lanes, then in one. Verdicts stand where their packets stood.
 
 use crate::dfa::{Row, Table};
 use crate::resolved::RuleId;

@@ -129,6 +129,31 @@ proptest! {
     }
 
     #[test]
+    fn rt04_waiting_changes_no_verdict(
+        texts in proptest::collection::vec("[ab]{1,2}", 1..3),
+        open in any::<bool>(),
+        lengths in proptest::collection::vec((0_usize..120, 1_usize..60), 1..20),
+        seed in any::<u64>(),
+    ) {
+        let text = |text: String| {
+            let text = text.into_bytes().into_iter().map(|byte| Node::Byte(crate::ir::ByteSet::of([byte])));
+            Node::seq([Node::any()].into_iter().chain(text))
+        };
+        let node = Node::seq(texts.into_iter().map(text).chain(open.then(Node::any)));
+        let mut random = Random::new(seed);
+        let mut packet = |(length, rare): (usize, usize)| -> Vec<u8> {
+            (0..length).map(|_| if random.below(rare) == 0 { b"ab"[random.below(2)] } else { b'c' }).collect()
+        };
+        let packets: Vec<Vec<u8>> = lengths.into_iter().map(&mut packet).collect();
+        let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let nfa = Nfa::of_rules(&[(RuleId(0), &node)], 1 << 16).unwrap();
+        let wide = crate::dfa::Wide::new(&Dfa::new(&nfa, &crate::dfa::Limits::default()).unwrap()).unwrap();
+        let expected = expected(std::slice::from_ref(&node), &packets);
+        prop_assert_eq!(&one_by_one(&wide, &packets), &expected);
+        prop_assert_eq!(&in_lanes(&wide, &packets), &expected);
+    }
+
+    #[test]
     fn rt04_jumps_change_no_verdict(
         parts in proptest::collection::vec((0_u32..40, "[abc]{1,2}"), 1..4),
         open in any::<bool>(),

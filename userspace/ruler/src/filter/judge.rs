@@ -157,6 +157,9 @@ impl Bound {
     }
 
     /// Walks the header DAG. What it settles has its verdict then; says how many packets entered at a class.
+    ///
+    /// It stands alone so that the compiler has all registers for it.
+    #[inline(never)]
     fn classify(
         &self,
         scratch: &mut Scratch,
