@@ -57,7 +57,7 @@ impl Book {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn send(&mut self) -> Result<Vec<u8>> {
+    pub(super) fn next_packet(&mut self) -> Result<Vec<u8>> {
         let packet = self.packet(self.tally.sent)?;
         self.tally.sent += 1;
         Ok(packet)
@@ -134,7 +134,7 @@ mod tests {
             to: ([10, 77, 0, 2], ECHO).into(),
         };
         let mut book = Book::of((0..FLOWS).map(flow).collect());
-        (0..20).for_each(|_| drop(book.send().unwrap()));
+        (0..20).for_each(|_| drop(book.next_packet().unwrap()));
         book
     }
 

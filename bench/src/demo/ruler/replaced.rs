@@ -131,7 +131,7 @@ fn flow(scene: &Scene, tap: &Tap, arrived: &AtomicU64, go_on: impl Fn() -> bool)
     loop {
         let back = book.tally.back();
         while book.tally.sent < back + WINDOW && go_on() {
-            tap.send(&book.send()?)?;
+            tap.send(&book.next_packet()?)?;
         }
         if book.tally.sent <= back || deadline <= Instant::now() {
             return Ok(book.tally);
