@@ -82,11 +82,12 @@ struct Answer {
 }
 
 impl Answer {
-    /// Of a frame with Ethernet, IPv4 without options, and UDP.
+    /// Of a frame with Ethernet, IPv4 without options, and UDP, from the echo that anonymises.
     fn read(frame: &[u8]) -> Option<Self> {
         let addr = |at| frame.get(at..)?.first_chunk::<4>().map(|bytes| Ipv4Addr::from(*bytes));
-        let dport = u16::from_be_bytes(*frame.get(36..)?.first_chunk()?);
-        Some(Self { from: addr(26)?, to: addr(30)?, dport })
+        let port = |at| frame.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+        let answer = Self { from: addr(26)?, to: addr(30)?, dport: port(36)? };
+        (port(34)? == VEILED).then_some(answer)
     }
 }
 
