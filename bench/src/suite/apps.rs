@@ -71,6 +71,8 @@ pub(super) struct Load {
     pub(super) slots: u32,
     /// Bytes of a frame, FCS included.
     pub(super) frame: u16,
+    /// Packets that the port receives again and again, for the applications in turn; at least one for each.
+    pub(super) packets: u16,
 }
 
 /// What an application sends.
@@ -115,7 +117,7 @@ pub(super) struct Apps {
 impl Load {
     /// An application alone with the rings that it gets if it does not ask for others.
     pub(super) fn one(frame: u16) -> Self {
-        Self { apps: 1, slots: Slots::default().get(), frame }
+        Self { apps: 1, slots: Slots::default().get(), frame, packets: 1 }
     }
 
     fn shape(self) -> Result<Shape> {
@@ -141,7 +143,7 @@ impl Apps {
         registry.set_addresses(&[HOST.into()])?.carry_out(kept)?;
         let published = Published::new(Tables::default())?;
         let mut engine = RunToCompletion::new(stack_program()?, &published, Limits::default());
-        let (mut ends, mut frames) = (Vec::new(), Vec::new());
+        let mut ends = Vec::new();
         for nth in 0..load.apps {
             let port = FIRST_PORT + nth;
             let (end, channel) = application(&mut registry, &load.shape()?, port)?;
@@ -150,13 +152,15 @@ impl Apps {
                 end.write(load, port, says.get(usize::from(nth)).copied().unwrap_or(Says::Truth))?;
             }
             ends.push(end);
-            frames.push(frame(load.frame, Way::Rx, port)?);
         }
         let config = PortConfig { mac: HOST_MAC, ..PortConfig::default() };
         let mirror = Arc::clone(registry.mirror());
         let templates = match way {
             Way::Rx => {
-                frames.into_iter().map(|frame| template(frame, &config, &mirror)).collect::<Result<_>>()?
+                let of = |nth: u16| {
+                    template(frame(load.frame, way, FIRST_PORT + nth % load.apps)?, &config, &mirror)
+                };
+                (0..load.packets.max(load.apps)).map(of).collect::<Result<_>>()?
             }
             Way::Tx => Vec::new(),
         };

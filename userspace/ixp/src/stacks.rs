@@ -46,9 +46,9 @@ const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
 /// Such loops, of which one shows applications what is theirs: that is some twenty microseconds.
-const SHOW_EVERY: u32 = 4;
-/// Such loops, of which one writes the books.
-const ENTER_EVERY: u32 = 16;
+const SHOW_EVERY: u32 = 8;
+/// Such loops, of which one writes the books: that is some hundred microseconds.
+const ENTER_EVERY: u32 = 32;
 /// Bells that one look takes in; the others stay rung.
 const BELLS: usize = 64;
 /// Next hops that are reported at once; more are asked for a second later.
@@ -95,10 +95,13 @@ struct Guest {
     asked: Asked,
 }
 
+/// What [`Channel`] reckons with.
+const _: () = assert!(std::mem::offset_of!(Guest, channel) == 8);
+
 /// Who sits at a slot.
 #[inline]
-fn seated(guests: &mut [Option<Box<Guest>>], slot: u16) -> Option<&mut Guest> {
-    guests.get_mut(usize::from(slot))?.as_deref_mut()
+fn seated(guests: &mut [Option<Guest>], slot: u16) -> Option<&mut Guest> {
+    guests.get_mut(usize::from(slot))?.as_mut()
 }
 
 /// A packet from one session to another, on its way.
@@ -114,7 +117,9 @@ struct Crossing {
 /// `present` has the slots that `guests` fills, once each; `touched` and `counting` those whose guest says so, and whoever
 /// is in the first is in the second. Nothing here allocates but [`Stacks::open`].
 pub struct Stacks {
-    guests: Box<[Option<Box<Guest>>]>,
+    /// By slot, as far as the highest that was ever taken. One beside the other: many that get a packet each in turn lie
+    /// on few pages and in all parts of the cache.
+    guests: Vec<Option<Guest>>,
     present: Vec<u16>,
     touched: Vec<u16>,
     /// Who has counted what is not in the books yet.
@@ -143,7 +148,7 @@ impl Stacks {
     /// Out of descriptors.
     pub fn new() -> Result<Self, Errno> {
         Ok(Self {
-            guests: (0..MAX_SESSIONS).map(|_| None).collect(),
+            guests: Vec::new(),
             present: Vec::with_capacity(MAX_SESSIONS),
             touched: Vec::with_capacity(MAX_SESSIONS),
             counting: Vec::with_capacity(MAX_SESSIONS),
@@ -167,12 +172,19 @@ impl Stacks {
         self.vacate(slot);
         let no = ChannelNo::new(slot);
         let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, u64::from(slot));
-        let Some(seat) = self.guests.get_mut(usize::from(slot)) else { return Err(Errno::ERANGE) };
+        let index = usize::from(slot);
+        if MAX_SESSIONS <= index {
+            return Err(Errno::ERANGE);
+        }
+        if self.guests.len() <= index {
+            self.guests.resize_with(index + 1, || None);
+        }
+        let Some(seat) = self.guests.get_mut(index) else { return Err(Errno::ERANGE) };
         self.bells.add(&bell, edge)?;
         self.drr.add(no, weight).ok_or(Errno::ERANGE)?;
         let asked = Asked::new(CHANNEL_ASKS);
         let (touched, counts, over) = (false, false, false);
-        *seat = Some(Box::new(Guest { session, touched, counts, over, channel, bell, sender, asked }));
+        *seat = Some(Guest { session, touched, counts, over, channel, bell, sender, asked });
         self.present.push(slot);
         Ok(())
     }
@@ -256,7 +268,7 @@ impl Stacks {
     /// Shows applications what is theirs, unless a loop that received so many packets has no time for it.
     ///
     /// With many applications a burst has a packet or two for each, and showing costs as much as delivering. So a full
-    /// loop leaves it to the next, for every fourth shows, and never while somebody's ring fills; a loop that finds less
+    /// loop leaves it to the next, for every eighth shows, and never while somebody's ring fills; a loop that finds less
     /// than a burst, an idle one above all, always shows.
     #[inline]
     pub(crate) fn show(&mut self, received: usize) {
@@ -293,7 +305,7 @@ impl Stacks {
 
     /// Ends a loop that moved so many packets: enters into the books what was counted, unless there is no time for it.
     ///
-    /// Under load the books are written every sixteenth loop, which is some hundred microseconds; a loop that finds less
+    /// Under load the books are written every thirty-second loop, which is some hundred microseconds; a loop that finds less
     /// than a burst, an idle one above all, always writes them.
     #[inline]
     pub(crate) fn count(&mut self, moved: usize) {

@@ -47,7 +47,8 @@ const LANES: usize = 8;
 
 /// The daemon's end.
 ///
-/// What a packet needs comes first, so that one for an idle channel costs two cache lines of this and not five.
+/// What a packet and showing it need comes first: two cache lines behind the eight bytes that a worker puts before
+/// it. A worker with many channels has a packet or two for each, and waits for its lines.
 ///
 /// # Invariants
 /// Both regions hold the whole shape (checked in [`Channel::new`]), so that no offset computed from it leaves them.
@@ -56,25 +57,31 @@ const LANES: usize = 8;
 #[repr(C)]
 pub struct Channel<D, U> {
     rx: Producer,
-    state: Result<(), Violation>,
+    down_at: DownChannel,
     /// The tuple whose packets are counted now.
     about: u16,
     /// The application's Rx index was read since the last publication: a flood costs one look a burst.
     rx_looked: Looked,
-    /// One bit for each counter that the region does not have yet.
-    dirty: u64,
-    down_at: DownChannel,
+    state: State,
     down: D,
-    /// Its first is that of delivered packets.
-    counters: Counts,
-    tx: Consumer,
+    /// Packets of `about` that were delivered and are not in `counters` yet.
+    delivered: u32,
     /// What was published and nobody was rung for yet.
     owed: u32,
-    number: u16,
-    up: U,
+    tx: Consumer,
     up_at: UpChannel,
+    up: U,
+    /// One bit for each counter that the region does not have yet.
+    dirty: u64,
+    counters: Counts,
     books: Option<Pages<D>>,
+    number: u16,
+    /// How the rules were broken, once the channel is over.
+    broken: Violation,
 }
+
+/// Two lines, with regions of three words and behind eight bytes.
+const _: () = assert!(8 + core::mem::offset_of!(Channel<[u64; 3], [u64; 3]>, dirty) == 128);
 
 /// Why there is no channel.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -160,6 +167,12 @@ enum Looked {
     NotYet,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Live,
+    Over,
+}
+
 impl RxHead {
     /// The head of a packet of `tuple` that nothing else is known of.
     #[must_use]
@@ -199,10 +212,12 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             rx: Producer::new(shape.rx_slots(), start),
             tx: Consumer::new(shape.tx_slots(), start),
             rx_looked: Looked::NotYet,
+            state: State::Live,
+            broken: Violation { given: 0, limit: 0 },
             owed: 0,
-            state: Ok(()),
             number,
             counters: [0; ChannelCounter::COUNT],
+            delivered: 0,
             dirty: 0,
             about: NO_TUPLE,
             books: None,
@@ -226,7 +241,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     /// [`RxRefusal`]; the packet is dropped then, and has cost no copy.
     #[inline(always)]
     pub fn reserve(&mut self, tuple: u16, len: usize) -> Result<Reserved, RxRefusal> {
-        self.state?;
+        self.rules_kept()?;
         if self.down_at.slot_size() < len {
             self.count_for(tuple, ChannelCounter::RxTooLong);
             return Err(RxRefusal::TooLong);
@@ -261,7 +276,8 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             class: head.class,
             zero_too: 0,
         };
-        self.count_for(head.tuple, ChannelCounter::RxDelivered);
+        self.turn_to(head.tuple);
+        self.delivered += 1;
         self.down.store_pair(self.down_at.descriptor(slot), desc.words());
         self.down.copy_in(self.down_at.buffer(slot), frame);
     }
@@ -288,7 +304,7 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     where
         F: FnMut(Offer<'_, U>) -> Outcome,
     {
-        self.state?;
+        self.rules_kept()?;
         let waiting = match self.tx.look(&self.up, self.up_at.tx_prod()) {
             Ok(waiting) => waiting,
             Err(violation) => return Err(self.over(violation)),
@@ -416,24 +432,35 @@ impl<D: Writable, U: Writable> Channel<D, U> {
     /// [`Violation`]: the session must be revoked.
     #[inline]
     pub fn backlog(&mut self) -> Result<u32, Violation> {
-        self.state?;
+        self.rules_kept()?;
         self.tx.look(&self.up, self.up_at.tx_prod()).map_err(|violation| self.over(violation))
     }
 
     /// Adds one to a counter, for a packet of `tuple`; region and books have it after the next [`Channel::enter`].
     #[inline(always)]
     pub fn count_for(&mut self, tuple: u16, which: ChannelCounter) {
+        self.turn_to(tuple);
+        self.counters[which.index()] += 1;
+        self.dirty |= 1 << which.index();
+    }
+
+    /// Counts for this tuple from now on.
+    #[inline(always)]
+    fn turn_to(&mut self, tuple: u16) {
         if tuple != self.about {
             self.settle();
             self.about = tuple;
         }
-        self.counters[which.index()] += 1;
-        self.dirty |= 1 << which.index();
     }
 
     /// Enters into the books what was counted for one tuple.
     #[inline]
     fn settle(&mut self) {
+        if self.delivered != 0 {
+            self.counters[ChannelCounter::RxDelivered.index()] += u64::from(self.delivered);
+            self.dirty |= 1 << ChannelCounter::RxDelivered.index();
+            self.delivered = 0;
+        }
         if let Some(books) = &mut self.books {
             books.settle(self.about, &self.counters, self.dirty);
         }
@@ -441,14 +468,23 @@ impl<D: Writable, U: Writable> Channel<D, U> {
 
     /// A counter's value.
     #[must_use]
-    pub const fn counter(&self, which: ChannelCounter) -> u64 {
-        self.counters[which.index()]
+    pub fn counter(&self, which: ChannelCounter) -> u64 {
+        let pending = if which == ChannelCounter::RxDelivered { self.delivered } else { 0 };
+        self.counters[which.index()] + u64::from(pending)
+    }
+
+    #[inline(always)]
+    const fn rules_kept(&self) -> Result<(), Violation> {
+        match self.state {
+            State::Live => Ok(()),
+            State::Over => Err(self.broken),
+        }
     }
 
     /// The channel is over, for the first time.
     #[cold]
     fn over(&mut self, violation: Violation) -> Violation {
-        self.state = Err(violation);
+        (self.state, self.broken) = (State::Over, violation);
         self.count_for(NO_TUPLE, ChannelCounter::Violation);
         violation
     }

@@ -161,17 +161,17 @@ pub enum State {
 /// Where one channel lies in the down region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownChannel {
-    base: usize,
-    buffers: usize,
-    slot_size: usize,
+    base: u32,
+    buffers: u32,
+    slot_size: u32,
 }
 
 /// Where one channel lies in the up region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpChannel {
-    base: usize,
-    buffers: usize,
-    slot_size: usize,
+    base: u32,
+    buffers: u32,
+    slot_size: u32,
 }
 
 impl Slots {
@@ -295,7 +295,8 @@ impl Shape {
             return None;
         }
         let base = PAGE + number as usize * self.stride_down();
-        Some(DownChannel { base, buffers: base + buffers(self.rx), slot_size: self.slot.0 as usize })
+        let buffers = base + buffers(self.rx);
+        Some(DownChannel { base: base as u32, buffers: buffers as u32, slot_size: self.slot.0 })
     }
 
     /// Where channel `number` lies in the up region; `None` if there is no such channel.
@@ -305,7 +306,8 @@ impl Shape {
             return None;
         }
         let base = PAGE + number as usize * self.stride_up();
-        Some(UpChannel { base, buffers: base + buffers(self.tx), slot_size: self.slot.0 as usize })
+        let buffers = base + buffers(self.tx);
+        Some(UpChannel { base: base as u32, buffers: buffers as u32, slot_size: self.slot.0 })
     }
 }
 
@@ -392,49 +394,49 @@ impl DownChannel {
     #[must_use]
     #[inline(always)]
     pub const fn rx_prod(&self) -> usize {
-        self.base
+        self.base as usize
     }
 
     /// Offset of `tx_cons`.
     #[must_use]
     #[inline(always)]
     pub const fn tx_cons(&self) -> usize {
-        self.base + 128
+        self.base as usize + 128
     }
 
     /// Offset of `tx_flags`.
     #[must_use]
     #[inline(always)]
     pub const fn tx_flags(&self) -> usize {
-        self.base + 256
+        self.base as usize + 256
     }
 
     /// Offset of a counter; `index` is taken modulo the space there is.
     #[must_use]
     #[inline(always)]
     pub const fn counter(&self, index: usize) -> usize {
-        self.base + 512 + 8 * (index % SPACE)
+        self.base as usize + 512 + 8 * (index % SPACE)
     }
 
     /// Offset of an Rx descriptor; `slot` comes from [`Slots::slot`].
     #[must_use]
     #[inline(always)]
     pub const fn descriptor(&self, slot: u32) -> usize {
-        self.base + PAGE + slot as usize * DESC_SIZE
+        self.base as usize + PAGE + slot as usize * DESC_SIZE
     }
 
     /// Bytes of an Rx buffer.
     #[must_use]
     #[inline(always)]
     pub const fn slot_size(&self) -> usize {
-        self.slot_size
+        self.slot_size as usize
     }
 
     /// Offset of an Rx buffer; `slot` comes from [`Slots::slot`].
     #[must_use]
     #[inline(always)]
     pub const fn buffer(&self, slot: u32) -> usize {
-        self.buffers + slot as usize * self.slot_size
+        self.buffers as usize + slot as usize * self.slot_size as usize
     }
 }
 
@@ -443,42 +445,42 @@ impl UpChannel {
     #[must_use]
     #[inline(always)]
     pub const fn tx_prod(&self) -> usize {
-        self.base
+        self.base as usize
     }
 
     /// Offset of `rx_cons`.
     #[must_use]
     #[inline(always)]
     pub const fn rx_cons(&self) -> usize {
-        self.base + 128
+        self.base as usize + 128
     }
 
     /// Offset of `rx_flags`.
     #[must_use]
     #[inline(always)]
     pub const fn rx_flags(&self) -> usize {
-        self.base + 256
+        self.base as usize + 256
     }
 
     /// Offset of a Tx descriptor; `slot` comes from [`Slots::slot`].
     #[must_use]
     #[inline(always)]
     pub const fn descriptor(&self, slot: u32) -> usize {
-        self.base + PAGE + slot as usize * DESC_SIZE
+        self.base as usize + PAGE + slot as usize * DESC_SIZE
     }
 
     /// Bytes of a Tx buffer.
     #[must_use]
     #[inline(always)]
     pub const fn slot_size(&self) -> usize {
-        self.slot_size
+        self.slot_size as usize
     }
 
     /// Offset of a Tx buffer; `slot` comes from [`Slots::slot`].
     #[must_use]
     #[inline(always)]
     pub const fn buffer(&self, slot: u32) -> usize {
-        self.buffers + slot as usize * self.slot_size
+        self.buffers as usize + slot as usize * self.slot_size as usize
     }
 }
 
@@ -518,6 +520,10 @@ const _: () = {
     assert!(offset_of!(DownHeader, generation) == 22 && offset_of!(DownHeader, mtu) == 24);
     assert!(offset_of!(DownHeader, features) == 28 && offset_of!(DownHeader, stride_down) == 32);
     assert!(offset_of!(DownHeader, stride_up) == 40);
+    // `DownChannel` and `UpChannel` lose nothing: every offset of the largest shape fits a `u32`.
+    let most = Slots(MAX_SLOTS);
+    let shape = Shape { channels: MAX_CHANNELS, rx: most, tx: most, slot: SlotSize(4096) };
+    assert!(shape.down_size() <= u32::MAX as usize && shape.up_size() <= u32::MAX as usize);
 };
 
 #[cfg(test)]
@@ -568,7 +574,6 @@ mod tests {
         for given in [0, 65] {
             assert_eq!(shape(given, 64, 64, 2048), Err(ShapeError::Channels { given }));
         }
-        assert!(shape(64, 4096, 4096, 4096).unwrap().down_size() < u32::MAX as usize);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) struct Source<'a, W> {
 
 /// The channels, while the scheduler visits them.
 pub(super) struct Visiting<'a, 'w, W> {
-    pub(super) guests: &'a mut [Option<Box<Guest>>],
+    pub(super) guests: &'a mut [Option<Guest>],
     pub(super) touched: &'a mut Vec<u16>,
     pub(super) counting: &'a mut Vec<u16>,
     pub(super) flows: &'a mut Flows,
@@ -69,7 +69,7 @@ pub(super) struct Visiting<'a, 'w, W> {
 
 impl<W: Wires> Rings for Visiting<'_, '_, W> {
     fn look(&mut self, channel: ChannelNo) -> Ring {
-        let Some(guest) = self.guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
+        let Some(guest) = self.guests.get_mut(channel.index()).and_then(Option::as_mut) else {
             return Ring::Empty;
         };
         match guest.channel.backlog() {
@@ -84,7 +84,7 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
 
     fn visit(&mut self, channel: ChannelNo, credit: &mut Credit) -> Left {
         let Self { guests, touched, counting, flows, crossings, events, source } = self;
-        let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_deref_mut) else {
+        let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_mut) else {
             return Left::Nothing;
         };
         let Guest { channel, sender, asked, .. } = guest;
