@@ -51,6 +51,14 @@ enum Task {
         #[arg(long, num_args = 0.., value_name = "IDS")]
         deep: Option<Vec<String>>,
     },
+    /// Look for inputs that break a property: `fuzz [TARGET] [--seconds N]`. It needs cargo-fuzz and a nightly toolchain.
+    Fuzz {
+        /// Only this one: ruler_source, ruler_packet, ruler_rewrite.
+        target: Option<String>,
+        /// For each target.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+    },
     /// Build, then show real packets at work: `demo [road|stacks|ruler] [--json] [--hold SECONDS]`.
     Demo(Passed),
     /// Build, then `octroi up`: `load --config F [--iface I] [--netns N] [--instance X]`.
@@ -114,6 +122,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Unload(passed) => task::load::run(&repo, install, Verb::Down, &passed.args),
         Task::Bench(passed) => task::bench::run(&repo, install, &passed.args),
         Task::Test { deep } => task::test::run(&repo, install, &deep.map_or(Scale::Run, Scale::Deep)),
+        Task::Fuzz { target, seconds } => task::fuzz::run(&repo, target.as_deref(), seconds),
         Task::Tidy => task::tidy::run(&repo),
         Task::Lint => task::lint::run(&repo, install),
         Task::Ci => task::ci::run(&repo),

@@ -26,6 +26,7 @@ pub(crate) fn run(repo: &Repo, install: Install) -> Result<()> {
     for mut command in [
         cargo(&["fmt", "--all", "--check"], "."),
         cargo(&["fmt", "--check"], "xdp-ebpf"),
+        cargo(&["fmt", "--check"], "fuzz"),
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], "."),
     ] {
         failed.extend(attempt(&mut command));
@@ -34,7 +35,7 @@ pub(crate) fn run(repo: &Repo, install: Install) -> Result<()> {
         failed.push(error.to_string());
     }
     if !failed.is_empty() {
-        bail!("lint: {} of 4 failed\n  {}", failed.len(), failed.join("\n  "));
+        bail!("lint: {} of 5 failed\n  {}", failed.len(), failed.join("\n  "));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod ci;
 pub(crate) mod demo;
+pub(crate) mod fuzz;
 pub(crate) mod ids;
 pub(crate) mod install_c;
 pub(crate) mod lint;

@@ -106,6 +106,11 @@ impl Engines {
         self.tables.is_some()
     }
 
+    /// The rungs of the compiled filter's engines.
+    pub(crate) fn rungs(&self) -> Vec<&'static str> {
+        self.bound.filter().report().engines.iter().map(|engine| engine.rung).collect()
+    }
+
     /// Which rule every engine says, for each packet.
     pub(crate) fn rules(&self, packets: &[&[u8]]) -> Vec<Said> {
         let mut walk = Walk::new(&self.nfa);

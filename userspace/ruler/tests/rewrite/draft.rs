@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use ruler::resolved::{Item, Part, Rule, Value};
 
-use crate::{
+use super::{
     rule::{self, With as _, id, label},
     traffic::{Ip, Shape, Transport},
 };

@@ -3,6 +3,7 @@
 //! Nothing is matched here: rules and the places of their labels are written by hand.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod agree;
 mod draft;
 mod filters;
 mod naive;
@@ -11,54 +12,18 @@ mod rule;
 mod scale;
 mod traffic;
 
-use std::{
-    ops::Range,
-    sync::{Arc, LazyLock},
-};
+use std::ops::Range;
 
 use proptest::prelude::*;
 use ruler::{
     resolved::{Part, Rule, Value},
-    rewrite::{Bounds, KeyMissing, Kind, Plan, Refusal, Scratch, anonymise::Anonymiser, apply},
+    rewrite::{Bounds, KeyMissing, Kind, Plan, Refusal, Scratch, apply},
 };
 
+use agree::{ANONYMISER, OFFLINE, mode, rewritten, scratch};
 use naive::Mode;
 use rule::{With as _, constant, id, item, label};
 use traffic::{Ip, Shape, Transport};
-
-static ANONYMISER: LazyLock<Arc<Anonymiser>> = LazyLock::new(|| Arc::new(Anonymiser::new(&[0x3c; 32])));
-
-const OFFLINE: Bounds = Bounds { least: 0, most: 65_535 };
-
-fn scratch(plan: &Plan, bounds: Bounds) -> Scratch {
-    Scratch::new([plan], bounds, Some(Arc::clone(&ANONYMISER))).unwrap()
-}
-
-fn mode(plan: &Plan) -> Mode {
-    match plan.dump(&[]).to_string().contains("incremental") {
-        true => Mode::Incremental,
-        false => Mode::Full,
-    }
-}
-
-/// The output of a rule in a frame with this much room before and behind.
-fn rewritten(
-    plan: &Plan,
-    packet: &[u8],
-    labels: &[Range<usize>],
-    room: (usize, usize),
-    bounds: Bounds,
-) -> Result<(Vec<u8>, u32), Refusal> {
-    let frame = [vec![0xee; room.0], packet.to_vec(), vec![0xee; room.1]].concat();
-    let at = room.0..room.0 + packet.len();
-    let mut written = frame.clone();
-    let new = apply(plan, &mut written, at.clone(), labels, &mut scratch(plan, bounds))?;
-    for (place, (before, after)) in frame.iter().zip(&written).enumerate() {
-        let ours = at.contains(&place) || new.packet.contains(&place);
-        assert!(ours || before == after, "byte {place} of the frame is not the packet's");
-    }
-    Ok((written[new.packet].to_vec(), new.skipped_sums))
-}
 
 /// Everything that a sum covers changes but what is behind the header.
 fn changing_headers(version: u8, transport: Transport, last: Part) -> Rule {
@@ -85,25 +50,8 @@ proptest! {
     #![proptest_config(scale::RT08_REWRITES.cases())]
 
     #[test]
-    fn rt08_patch_cut_and_rebuild_are_the_twin(
-        shape in traffic::shapes(), draft in draft::drafts(), room in (0..40_usize, 0..40_usize),
-        least in prop_oneof![Just(0), Just(14), 0..80_usize], most in prop_oneof![3 => Just(65_535), 1 => 60..160_usize],
-    ) {
-        let rule = draft.rule(&shape);
-        let packet = traffic::packet(&shape);
-        let plan = Plan::of(&rule).unwrap();
-        let frame = packet.bytes.len() + room.0 + room.1;
-        let bounds = Bounds { least, most };
-        let limit = Bounds { least, most: most.min(frame) };
-        let want = naive::rewrite(&rule, &packet.bytes, &packet.labels, limit, &ANONYMISER, mode(&plan));
-        if mode(&plan) == Mode::Incremental && traffic::is_whole(&shape) {
-            let full = naive::rewrite(&rule, &packet.bytes, &packet.labels, limit, &ANONYMISER, Mode::Full);
-            prop_assert_eq!(&full, &want, "{}", plan.dump(&rule.labels));
-        }
-        for plan in [Kind::Patch, Kind::Cut, Kind::Rebuild].into_iter().filter_map(|kind| plan.as_kind(kind)) {
-            let got = rewritten(&plan, &packet.bytes, &packet.labels, room, bounds);
-            prop_assert_eq!(&got, &want, "{}", plan.dump(&rule.labels));
-        }
+    fn rt08_patch_cut_and_rebuild_are_the_twin(trial in agree::trials()) {
+        agree::holds(&trial)?;
     }
 
     #[test]

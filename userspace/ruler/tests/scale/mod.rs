@@ -33,6 +33,9 @@ pub(crate) const RT07_PROBES: Scale = Scale { run: 256, deep: 50_000 };
 /// RT8: random outputs of random packets, and addresses, for each property: together a hundred thousand and a million.
 pub(crate) const RT08_REWRITES: Scale = Scale { run: 15_000, deep: 150_000 };
 
+/// RT13: inputs made by dice, for each fuzz target; those that compare engines get a quarter.
+pub(crate) const RT13_INPUTS: Scale = Scale { run: 400, deep: 40_000 };
+
 impl Scale {
     /// The number that counts now.
     pub(crate) fn count(self) -> u32 {

@@ -65,7 +65,7 @@ fn check(repo: &Repo) -> Result<Vec<Problem>> {
     problems.extend(unsafe_code::check(&tree, &law));
     problems.extend(ignored::check(&tree));
     problems.extend(counters::check(&tree));
-    for manifest in ["Cargo.toml", "xdp-ebpf/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "xdp-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         let manifest = repo.join(manifest);
         problems.extend(edges::check(&packages::ours(&manifest)?, &law, &reasons));
         problems.extend(licences::check(&packages::built(&manifest)?, &allowed));

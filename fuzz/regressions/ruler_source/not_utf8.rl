@@ -1,0 +1,1 @@
+filter f "ÿş\x00" * => accept; € * => reject 70000;

@@ -1,0 +1,1 @@
+filter byte42 * 42 b:(byte 42) * => b;
