@@ -180,9 +180,9 @@ fn rt06_a_budget_changes_no_verdict() {
 
 #[test]
 fn the_same_filter_is_the_same_dag() {
-    for seed in 0..50 {
+    for seed in 0..8 {
         let filter = made::filter(&mut Dice(seed));
-        let [one, two] = [(); 2].map(|()| Dag::build(&filter, &Limits::default()));
+        let [one, two] = [(); 2].map(|()| Dag::build(&filter, &SMALL));
         assert_eq!((one.text(), one.dot(), one.paths_text()), (two.text(), two.dot(), two.paths_text()));
     }
 }
