@@ -4,12 +4,15 @@
 
 mod travel;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Reports;
-use crate::syntax::parser;
+use crate::syntax::parser::{self, SOURCE_BYTES_MAX};
 use crate::syntax::tree::Definition;
 
 /// The name under which the layouts of common headers can always be included.
@@ -31,12 +34,47 @@ pub struct Bundle {
     sources: BTreeMap<String, Source>,
 }
 
+/// A file of a program cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}")]
+pub struct Unreadable {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub source: io::Error,
+}
+
 impl Bundle {
     /// A program of one file.
     pub fn new(name: &str, source: impl Into<Vec<u8>>) -> Self {
         let root = normal(name);
         let sources = BTreeMap::from([(root.clone(), Source(source.into()))]);
         Self { root, search: Vec::new(), sources }
+    }
+
+    /// The program in a file, with all that it includes and `open` finds: beside it, then in the directories of `search`.
+    ///
+    /// # Errors
+    /// What cannot be read. An included file that is not there is none: the compiler says so.
+    pub fn read<R: Read>(
+        name: &str,
+        search: &[&str],
+        mut open: impl FnMut(&str) -> io::Result<R>,
+    ) -> Result<Self, Unreadable> {
+        let mut read = |name: &str| {
+            let mut source = Vec::new();
+            // A byte more than a source may have is enough for the compiler to say that it is too long.
+            let limit = SOURCE_BYTES_MAX as u64 + 1;
+            open(name).and_then(|file| file.take(limit).read_to_end(&mut source)).map(|_| source)
+        };
+        let unreadable = |name: &str, source| Unreadable { name: name.to_owned(), source };
+        let mut bundle = Self::new(name, read(name).map_err(|error| unreadable(name, error))?);
+        search.iter().for_each(|directory| bundle.search(directory));
+        bundle.gather(|name| match read(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).map_err(|error| unreadable(name, error)),
+        })?;
+        Ok(bundle)
     }
 
     /// Also looks for included files in this directory, after those named before.

@@ -3,8 +3,7 @@
 //! It attaches nothing. A program that is wrong ends the start, with the compiler's words.
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,7 +11,6 @@ use client::control::ruler::{RulerAttach, TargetName, TargetSort, Where};
 use ruler::{
     bundle::Bundle,
     rewrite::key::{self, Key},
-    syntax::parser::SOURCE_BYTES_MAX,
 };
 
 use super::{
@@ -94,34 +92,13 @@ fn make(filter: &Filter, at: Where, site: Site, generation: u64) -> Result<Ready
     Ok(ready)
 }
 
-fn bundle(file: &Path, include: &[impl AsRef<Path>]) -> Result<Bundle> {
-    let name = text(file)?;
-    let root = File::open(file).and_then(source).with_context(|| name.to_owned())?;
-    let mut bundle = Bundle::new(name, root);
-    for directory in include {
-        bundle.search(text(directory.as_ref())?);
-    }
-    bundle.gather(|name| match File::open(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        opened => opened.and_then(source).map(Some).with_context(|| name.to_owned()),
-    })?;
-    Ok(bundle)
+fn bundle(file: &Path, include: &[PathBuf]) -> Result<Bundle> {
+    let search = include.iter().map(|directory| text(directory)).collect::<Result<Vec<_>>>()?;
+    Ok(Bundle::read(text(file)?, &search, |name| File::open(name))?)
 }
 
 fn key(file: &Path) -> Result<Key> {
-    let read = || {
-        let mut bytes = Vec::new();
-        File::open(file)?.take(key::LONGEST as u64 + 1).read_to_end(&mut bytes)?;
-        Ok::<_, anyhow::Error>(key::of(&bytes)?)
-    };
-    read().with_context(|| format!("key file {}", file.display()))
-}
-
-/// A byte more than a source may have is enough for the compiler to say that it is too long.
-fn source(file: File) -> io::Result<Vec<u8>> {
-    let mut source = Vec::new();
-    file.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut source)?;
-    Ok(source)
+    File::open(file).and_then(key::read).with_context(|| format!("key file {}", file.display()))
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -1,13 +1,15 @@
 //! Keys: the 32 bytes that addresses are anonymised by, read from what a file has, raw or as hex digits.
 //!
 //! It opens nothing. There is no default key.
+use std::io::{self, Read};
+
 use thiserror::Error;
 
 /// A key: that of AES-128, then a block whose encryption is the pad.
 pub type Key = [u8; 32];
 
 /// Most bytes of a file that has a key; a byte more is enough to see that it has none.
-pub const LONGEST: usize = 256;
+const LONGEST: usize = 256;
 
 /// What is wrong with a key file.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -32,6 +34,16 @@ pub enum KeyError {
     /// 32 hex digits.
     #[error("32 hex digits are 16 bytes, half a key")]
     Half,
+}
+
+/// The key in a file.
+///
+/// # Errors
+/// It cannot be read; or, of kind [`io::ErrorKind::InvalidData`], a [`KeyError`].
+pub fn read(file: impl Read) -> io::Result<Key> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    of(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The key that these bytes are. Digits may end with a line's end.

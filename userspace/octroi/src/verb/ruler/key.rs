@@ -1,7 +1,7 @@
 //! Key files: where the key is that addresses are anonymised by.
 //!
 //! There is no default and no key on the command line, where others could read it.
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, path::Path};
 
 use anyhow::{Context, Result};
 use ruler::rewrite::key::{self, Key};
@@ -11,10 +11,5 @@ use ruler::rewrite::key::{self, Key};
 /// # Errors
 /// It cannot be read, or has no key.
 pub(crate) fn read(file: &Path) -> Result<Key> {
-    let read = || {
-        let mut text = Vec::new();
-        File::open(file)?.take(key::LONGEST as u64 + 1).read_to_end(&mut text)?;
-        Ok::<_, anyhow::Error>(key::of(&text)?)
-    };
-    read().with_context(|| format!("key file {}", file.display()))
+    File::open(file).and_then(key::read).with_context(|| format!("key file {}", file.display()))
 }

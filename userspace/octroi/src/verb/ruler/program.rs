@@ -3,7 +3,6 @@
 //! It reads regular files only as far as a source may be long, and prints what is wrong with them to standard error.
 use std::{
     fs::File,
-    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +15,6 @@ use ruler::{
     filter::{Filter, Limits},
     resolved,
     source::Span,
-    syntax::parser::SOURCE_BYTES_MAX,
 };
 
 /// How a program is read and compiled.
@@ -49,17 +47,8 @@ impl Options {
     /// # Errors
     /// A file cannot be read. An included one that is not there is a diagnostic instead.
     pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
-        let name = name(file)?;
-        let root = File::open(file).and_then(source).with_context(|| name.to_owned())?;
-        let mut bundle = Bundle::new(name, root);
-        for directory in &self.include {
-            bundle.search(self::name(directory)?);
-        }
-        bundle.gather(|name| match File::open(name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            opened => opened.and_then(source).map(Some).with_context(|| name.to_owned()),
-        })?;
-        Ok(bundle)
+        let search = self.include.iter().map(|directory| name(directory)).collect::<Result<Vec<_>>>()?;
+        Ok(Bundle::read(name(file)?, &search, |name| File::open(name))?)
     }
 
     /// How much its filters may need.
@@ -141,11 +130,4 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 
 fn name(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{}: its name is not UTF-8", path.display()))
-}
-
-/// A byte more than a source may have is enough for the reader of the language to say that it is too long.
-fn source(file: File) -> std::io::Result<Vec<u8>> {
-    let mut source = Vec::new();
-    file.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut source)?;
-    Ok(source)
 }
