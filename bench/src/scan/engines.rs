@@ -10,7 +10,7 @@ use ruler::{
         ladder::{self, Report},
         lanes::BATCH_MAX,
     },
-    filter::{self, Bound, Entries, Fate, Filter, Packet, Params, Scratch, Verdict},
+    filter::{self, Batch, Bound, Entries, Fate, Filter, Params, Scratch, Verdict},
     ir,
     resolved::RuleId,
     rewrite::Bounds,
@@ -48,6 +48,13 @@ pub struct Judging {
     out: Vec<Range<usize>>,
     /// Of the last pass.
     entries: Entries,
+}
+
+/// As many of the packets, from the first on, as there are classes.
+struct Feed<'p> {
+    packets: &'p mut Packets,
+    first: usize,
+    classes: &'p [Option<NodeId>],
 }
 
 /// One table, packet by packet, on one lane.
@@ -109,6 +116,24 @@ impl Judging {
     }
 }
 
+impl Batch for Feed<'_> {
+    fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    fn packet(&self, index: usize) -> &[u8] {
+        self.packets.packet(self.first + index)
+    }
+
+    fn class(&self, index: usize) -> Option<NodeId> {
+        self.classes[index]
+    }
+
+    fn frame(&mut self, index: usize) -> (&mut [u8], Range<usize>) {
+        self.packets.frame(self.first + index)
+    }
+}
+
 impl Pass for Judging {
     fn name(&self) -> String {
         "ruler".into()
@@ -123,26 +148,19 @@ impl Pass for Judging {
     fn pass(&mut self) -> u64 {
         let Self { bound, scratch, packets, classes, verdicts, out, entries, written, .. } = self;
         *entries = Entries::default();
-        let mut hits = 0;
-        let mut frames: Vec<Packet<'_>> = packets
-            .frames()
-            .zip(classes.iter())
-            .map(|((frame, len), class)| Packet { frame, at: 0..len, class: *class })
-            .collect();
-        for (batch, out) in frames.chunks_mut(BATCH_MAX).zip(out.chunks_mut(BATCH_MAX)) {
-            let entered = bound.judge(scratch, batch, verdicts);
+        let (mut hits, mut first) = (0, 0);
+        for (classes, out) in classes.chunks(BATCH_MAX).zip(out.chunks_mut(BATCH_MAX)) {
+            let entered = bound.judge(scratch, &mut Feed { packets, first, classes }, verdicts);
             entries.from_class += entered.from_class;
             entries.from_zero += entered.from_zero;
             for (verdict, out) in verdicts.iter().zip(out) {
-                match &verdict.fate {
-                    Fate::Rewritten { at, .. } => {
-                        (*out, *written) = (at.clone(), true);
-                        hits += 1;
-                    }
-                    Fate::Rejected(_) => hits += 1,
-                    Fate::Accepted(_) | Fate::Unmatched | Fate::Refused(_) => {}
+                // A sum, as nobody can guess which it is.
+                hits += u64::from(matches!(verdict.fate, Fate::Rewritten { .. } | Fate::Rejected(_)));
+                if let Fate::Rewritten { at, .. } = verdict.fate {
+                    (*out, *written) = (at.range(), true);
                 }
             }
+            first += classes.len();
         }
         hits
     }

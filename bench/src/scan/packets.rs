@@ -77,14 +77,16 @@ impl Packets {
         self.ranges.iter().filter_map(|range| self.bytes.get(range.clone())).collect()
     }
 
-    /// Each packet's frame, which has one byte more than the packet, and the packet's length.
-    pub fn frames(&mut self) -> impl Iterator<Item = (&mut [u8], usize)> {
-        let mut rest = &mut self.bytes[..];
-        self.ranges.iter().map(move |range| {
-            let (frame, others) = std::mem::take(&mut rest).split_at_mut(range.len() + 1);
-            rest = others;
-            (frame, range.len())
-        })
+    /// One packet.
+    #[must_use]
+    pub fn packet(&self, index: usize) -> &[u8] {
+        &self.bytes[self.ranges[index].clone()]
+    }
+
+    /// A packet's frame, which has one byte more than the packet, and where in it the packet is.
+    pub fn frame(&mut self, index: usize) -> (&mut [u8], Range<usize>) {
+        let Range { start, end } = self.ranges[index];
+        (&mut self.bytes[start..=end], 0..end - start)
     }
 
     /// How many there are.

@@ -92,12 +92,20 @@ fn programs() -> Vec<String> {
         )
     };
     let flows = (0..40).map(flow).collect::<String>();
+    // Sources with several ports, and packets of others that are looked at again.
+    let shared = |n: u32| {
+        let (src, dport) = (n / 3, 53 + n % 3);
+        format!("Ethernet_IPv4 IPv4_UDP with [src=10.1.0.{src}] UDP with [dport={dport}~2] * => reject 1;\n")
+    };
+    let shared = (0..40).map(shared).collect::<String>();
+    let others = "Ethernet_IPv4 IPv4_UDP with [dst=10.77.0.2] UDP with [dport=100..200~2] * => reject 2;\n";
     // One value, few, ranges of each width, all but some; of both byte orders, and where no eight bytes are before them.
     let fields = "5 0x100..0x2fff~2 1|3|9 !(7|9) 0x100..0x2fff~2le 17~3le 0x80/0x80 => reject 1;\n  \
                   (1..3|40..90|100..220) (0x100~2|0x4000..0x5fff~2) * => reject 2;\n  \
                   byte#14 (0x100..0x20000~4le|1~4le) !(0..9|0x80/0x80) * => reject 3;\n";
     [
         format!("include \"layouts.rli\"\nfilter flows\n{flows}  * => accept;\n"),
+        format!("include \"layouts.rli\"\nfilter shared\n{shared}{others}  * => accept;\n"),
         format!("filter fields\n{fields}  * => accept;\n"),
     ]
     .into_iter()

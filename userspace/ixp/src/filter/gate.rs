@@ -205,7 +205,7 @@ fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env
             if *skipped_sums != 0 {
                 env.ledger.add(frame.port(), Counter::RulerCsumSkipped, u64::from(*skipped_sums));
             }
-            if frame.set_range(at.clone()).is_err() {
+            if frame.set_range(at.range()).is_err() {
                 lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerTooLong) });
                 return;
             }

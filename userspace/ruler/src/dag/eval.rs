@@ -39,11 +39,12 @@ impl Bases {
         self.get(self.count - 1).unwrap_or(usize::MAX)
     }
 
-    /// With one more; one too many changes nothing, but there never is.
-    pub(super) fn push(&mut self, base: usize) {
+    /// With one more, if it is one; one too many changes nothing, but there never is.
+    #[inline]
+    pub(super) fn push_if(&mut self, is_one: bool, base: usize) {
         if let Some(at) = self.at.get_mut(usize::from(self.count)) {
             *at = u32::try_from(base).unwrap_or(u32::MAX);
-            self.count += 1;
+            self.count += u8::from(is_one);
         }
     }
 
@@ -90,7 +91,10 @@ impl Dag {
                     probe.place.read(packet, base).map_or(probe.default, |value| probe.to(value))
                 }
                 Node::Base { advance, to } => {
-                    bases.push(base.saturating_add(advance.distance(packet, base).unwrap_or(usize::MAX)));
+                    bases.push_if(
+                        true,
+                        base.saturating_add(advance.distance(packet, base).unwrap_or(usize::MAX)),
+                    );
                     *to
                 }
                 Node::Leaf(_) => return bases.reached(node, self.base(node) + 1),
@@ -108,7 +112,7 @@ impl Dag {
         let Some((before, advance)) = step.from else { return Some(Bases::START) };
         let mut bases = self.bases(before, packet)?;
         let base = bases.last();
-        bases.push(base.checked_add(advance.distance(packet, base)?)?);
+        bases.push_if(true, base.checked_add(advance.distance(packet, base)?)?);
         Some(bases)
     }
 }

@@ -1,9 +1,12 @@
-//! Perfect hashing: a number is looked for in one slot only, however many numbers a table has.
+//! Perfect hashing: a key of two numbers is looked for in one slot only, however many keys a table has.
 //!
-//! Hash and displace: a number's hash tells its bucket, and the bucket how far its numbers are moved, so that no two of
-//! the table share a slot. A number that was not put in finds a slot that says so. Nothing is ever taken out.
+//! Hash and displace: a key's hash tells its bucket, and the bucket how far its keys are moved, so that no two of the table
+//! share a slot. A key that was not put in finds a slot that says so. Nothing is ever taken out.
 
 use super::walk::To;
+
+/// What is looked for.
+pub(super) type Key = [u64; 2];
 
 /// Tables side by side.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +27,7 @@ pub(super) struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    number: u64,
+    key: Key,
     to: To,
 }
 
@@ -34,14 +37,14 @@ const TRIES: u64 = 16;
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Slots {
-    /// A new table of different numbers and where each leads; an empty slot leads to `other`.
-    pub(super) fn insert(&mut self, numbers: &[(u64, To)], other: To) -> Table {
-        let mut slots = (2 * numbers.len()).next_power_of_two();
-        let buckets = (numbers.len() / 2).next_power_of_two();
+    /// A new table of different keys, of which there is one, and where each leads.
+    pub(super) fn insert(&mut self, keys: &[(Key, To)]) -> Table {
+        let mut slots = (2 * keys.len()).next_power_of_two();
+        let buckets = (keys.len() / 2).next_power_of_two();
         loop {
             for odd in (0..TRIES).map(|number| 2 * number + 1) {
                 let multiplier = GOLDEN.wrapping_mul(odd);
-                let hashes: Vec<u64> = numbers.iter().map(|(number, _)| hash(*number, multiplier)).collect();
+                let hashes: Vec<u64> = keys.iter().map(|(key, _)| hash(*key, multiplier)).collect();
                 if let Some(displacements) = displacements(&hashes, buckets, slots) {
                     let table = Table {
                         multiplier,
@@ -49,31 +52,38 @@ impl Slots {
                         slots: [self.slots.len(), slots - 1].map(narrow),
                     };
                     self.displacements.extend(displacements);
-                    self.slots.resize(self.slots.len() + slots, Slot { number: 0, to: other });
-                    for (number, to) in numbers {
-                        let slot = self.slot(&table, *number);
-                        self.slots[slot] = Slot { number: *number, to: *to };
+                    // An empty slot has a key that is never looked for there.
+                    let (key, to) = keys[0];
+                    self.slots.resize(self.slots.len() + slots, Slot { key, to });
+                    for (key, to) in keys {
+                        let slot = self.slot(&table, *key);
+                        self.slots[slot] = Slot { key: *key, to: *to };
                     }
                     return table;
                 }
             }
-            // Numbers that meet in a bucket and a slot part sooner among more slots.
+            // Keys that meet in a bucket and a slot part sooner among more slots.
             slots *= 2;
         }
     }
 
-    /// Where a number leads; `other` if it is not in the table.
+    /// Whether a key is in the table, and where it leads then. Nothing here hangs on a guess, as whether a packet is in a
+    /// table is the question that nobody can guess.
     #[inline(always)]
-    pub(super) fn find(&self, table: &Table, number: u64, other: To) -> To {
-        match self.slots.get(self.slot(table, number)) {
-            Some(slot) if slot.number == number => slot.to,
-            _ => other,
-        }
+    pub(super) fn find(&self, table: &Table, key: Key) -> (bool, To) {
+        let Slot { key: [one, two], to } = self.slots[self.slot(table, key)];
+        ((one ^ key[0] | two ^ key[1]) == 0, to)
+    }
+
+    /// Where some key of a table leads.
+    #[cfg(test)]
+    pub(super) fn any(&self, table: &Table) -> To {
+        self.slots[table.slots[0] as usize].to
     }
 
     #[inline(always)]
-    fn slot(&self, table: &Table, number: u64) -> usize {
-        let hash = hash(number, table.multiplier);
+    fn slot(&self, table: &Table, key: Key) -> usize {
+        let hash = hash(key, table.multiplier);
         let [first, last] = table.buckets;
         let displacement = self.displacements.get((first + (upper(hash) & last)) as usize);
         let [first, last] = table.slots;
@@ -82,10 +92,11 @@ impl Slots {
     }
 }
 
-/// Both halves of the product, one over the other: every bit of the number is in every bit of the hash.
+/// Both halves of the product of the two numbers, each with a secret of the table, one over the other: every bit of the key
+/// is in every bit of the hash.
 #[inline(always)]
-fn hash(number: u64, multiplier: u64) -> u64 {
-    let product = u128::from(number) * u128::from(multiplier);
+fn hash([one, other]: Key, multiplier: u64) -> u64 {
+    let product = u128::from(one ^ multiplier) * u128::from(other ^ GOLDEN);
     // The halves, on purpose.
     product as u64 ^ (product >> 64) as u64
 }
@@ -103,7 +114,7 @@ const fn lower(hash: u64) -> u32 {
     hash as u32
 }
 
-/// A displacement for each bucket, so that no two numbers share a slot; `None` if two of one bucket always would, or
+/// A displacement for each bucket, so that no two keys share a slot; `None` if two of one bucket always would, or
 /// nothing fits.
 fn displacements(hashes: &[u64], buckets: usize, slots: usize) -> Option<Vec<u32>> {
     let [last_bucket, last_slot] = [buckets - 1, slots - 1].map(narrow);
@@ -139,22 +150,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_found_and_no_other() {
+    fn every_key_is_found_and_no_other() {
         let mut slots = Slots::default();
-        let other = To::step(1 << 20);
-        let spread = |n: u64| n.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let spread = |n: u64| [n.wrapping_mul(0xd6e8_feb8_6659_fd93), 0];
         let mut tables = Vec::new();
         for count in [1, 2, 3, 9, 64, 500, 3_000] {
-            for number in [|n| n << 48, |n| n << 20, |n| n ^ n << 32, spread] as [fn(u64) -> u64; 4] {
+            for key in
+                [|n| [n << 48, 0], |n| [7, n << 20], |n| [n ^ n << 32, n], |n| [n & 15, n >> 4], spread]
+                    as [fn(u64) -> Key; 5]
+            {
                 let to = |n: u64| To::step(usize::try_from(n).unwrap());
-                let numbers: Vec<_> = (1..=count).map(|n| (number(n), to(n))).collect();
-                tables.push((slots.insert(&numbers, other), numbers, number, count));
+                let keys: Vec<_> = (1..=count).map(|n| (key(n), to(n))).collect();
+                tables.push((slots.insert(&keys), keys, key, count));
             }
         }
-        for (table, numbers, number, count) in tables {
-            assert!(numbers.iter().all(|(number, to)| slots.find(&table, *number, other) == *to));
+        for (table, keys, key, count) in tables {
+            assert!(keys.iter().all(|(key, to)| slots.find(&table, *key) == (true, *to)));
             for n in (count + 1..count + 2_000).chain([0]) {
-                assert_eq!(slots.find(&table, number(n), other), other, "{n} is not among {count}");
+                assert!(!slots.find(&table, key(n)).0, "{n} is not among {count}");
+                let [one, two] = key(1);
+                assert!(!slots.find(&table, [one, two ^ n << 50 ^ 1 << 49]).0, "half a key");
             }
         }
     }

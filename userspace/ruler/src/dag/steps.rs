@@ -4,7 +4,8 @@
 //! - a length before anything is asked for with it;
 //! - nodes of two ways that all lead to the same node if they say no are one question, if their bytes lie in two windows;
 //!   one range among them is asked for in a step of its own behind it;
-//! - values that are followed each by a question about neighbouring bytes are looked for together with those.
+//! - values that are followed each by questions about the same bytes are looked for together with those, if all the bytes lie
+//!   in two windows: a filter's list of five-tuples is one look. The second may be behind the next base, as ports are.
 //!
 //! Nodes are taken from the leaves on, so where a step leads is known when it is made; each node has a step, because a
 //! walk may begin at any.
@@ -12,23 +13,28 @@
 use super::{
     Case, Dag, Node, NodeId, Probe,
     condition::{Place, Reading},
-    perfect::Slots,
-    walk::{Step, Test, To, Walker},
+    paths::Advance,
+    perfect::{Key, Slots},
+    walk::{Over, Step, Stride, Test, To, Walker},
     window::{Window, frame},
 };
 
 /// A range of at most so many values is looked for value by value.
 const VALUES_MAX: u64 = 16;
+/// What one step asks for lies in so many windows.
+const WINDOWS_MAX: usize = 2;
+/// A table has at most so many keys because of questions behind its first: shared nodes could make it any number.
+const KEYS_MAX: usize = 4_096;
 
 /// The walker of a DAG.
 pub(super) fn of(dag: &Dag) -> Walker {
     let begins = vec![To::step(0); dag.nodes().count()];
-    let mut draft = Draft { dag, steps: Vec::new(), slots: Slots::default(), begins };
+    let mut draft = Draft { dag, steps: Vec::new(), slots: Slots::default(), overs: Vec::new(), begins };
     for id in dag.forward().into_iter().rev() {
         draft.begins[id.index()] = draft.begin(id);
     }
-    let Draft { steps, slots, begins, .. } = draft;
-    Walker { steps, slots, begins }
+    let Draft { steps, slots, overs, begins, .. } = draft;
+    Walker { steps, slots, overs, begins }
 }
 
 /// Steps, as far as they are made.
@@ -36,6 +42,7 @@ struct Draft<'a> {
     dag: &'a Dag,
     steps: Vec<Step>,
     slots: Slots,
+    overs: Vec<Over>,
     /// By node: its step, if it is made.
     begins: Vec<To>,
 }
@@ -66,13 +73,7 @@ impl Draft<'_> {
         };
         match dag.node(body) {
             Node::Leaf(_) | Node::Len { .. } => self.straight(length, nothing(), body),
-            Node::Base { advance, to } => {
-                let (offset, left) = frame(advance.field.end());
-                let low = advance.field.shift();
-                let (shift, mask) = (left + low, advance.field.mask >> low);
-                let test = Test::Base { offset, shift, mask, times: advance.times, plus: advance.plus };
-                self.straight(length, test, *to)
-            }
+            Node::Base { advance, to } => self.straight(length, Test::Base(stride(advance)), *to),
             Node::Probe(probe) => match probe.cases.as_slice() {
                 [] => self.straight(length, nothing(), probe.default),
                 [case] => {
@@ -96,7 +97,7 @@ impl Draft<'_> {
     /// A step that is no question.
     fn straight(&mut self, length: Option<Length>, test: Test, to: NodeId) -> To {
         let to = self.begins[to.index()];
-        if length.is_none() && !matches!(test, Test::Base { .. }) {
+        if length.is_none() && !matches!(test, Test::Base(_)) {
             return to;
         }
         self.push(length, test, to, to)
@@ -141,7 +142,7 @@ impl Draft<'_> {
                     true
                 }
                 Question::Least(_) => false,
-                Question::Equal(window) => join(&mut windows, window),
+                Question::Equal(window) => join(&mut windows, 0, window),
                 Question::Range(test) => range.is_none() && range.replace(test).is_none(),
             };
             if !fits {
@@ -170,31 +171,84 @@ impl Draft<'_> {
         let values = few.iter().flat_map(|case| (case.first..=case.last).map(|value| (value, case.to)));
         // Values without the bits that are read do not occur.
         let values = values.filter(|(value, _)| value & !place.mask == 0);
-        let mut values: Vec<_> = values.map(|(value, to)| (Window::new(place, value), to)).collect();
+        let mut wanted: Vec<Wanted> = values.map(|(value, to)| Wanted::new(place, value, to)).collect();
         let other = self.begins[default.index()];
-        if values.is_empty() {
+        if wanted.is_empty() {
             return self.among(length, place, &wide, other);
         }
         let other = self.among(None, place, &wide, other);
-        while let Some(wider) = self.widened(&values, *default) {
-            values = wider;
+        while let Some(more) = self.more(&wanted, *default) {
+            wanted = more;
         }
-        let (offset, mask, _) = values[0].0.loaded();
-        let leads = |(window, to): &(Window, NodeId)| (window.loaded().2, self.begins[to.index()]);
-        let numbers: Vec<(u64, To)> = values.iter().map(leads).collect();
-        let table = self.slots.insert(&numbers, other);
-        self.push(length, Test::Switch { offset, mask, table }, other, other)
+        let over = self.beyond(&wanted, *default).map(|(over, beyond)| {
+            wanted = beyond;
+            over
+        });
+        let keys: Vec<(Key, To)> = wanted
+            .iter()
+            .map(|wanted| (wanted.loaded().map(|(.., value)| value), self.begins[wanted.to.index()]))
+            .collect();
+        let table = self.slots.insert(&keys);
+        let windows = wanted[0].loaded();
+        let (offsets, masks) = (windows.map(|(offset, ..)| offset), windows.map(|(_, mask, _)| mask));
+        let test = match over {
+            Some(over) => Test::Across { offsets, over, masks, table },
+            None => Test::Switch { offsets, masks, table },
+        };
+        self.push(length, test, other, other)
     }
 
-    /// The values with what each is followed by, if that is a question about the same neighbouring bits for all.
-    fn widened(&self, values: &[(Window, NodeId)], fail: NodeId) -> Option<Vec<(Window, NodeId)>> {
-        let wider = values.iter().map(|(window, at)| match self.question(*at, fail)? {
-            (Question::Equal(next), to) => Some((window.and(&next)?, to)),
+    /// What is wanted with what each is followed by, if those are questions about the same bits for all.
+    fn more(&self, wanted: &[Wanted], fail: NodeId) -> Option<Vec<Wanted>> {
+        let mut more = Vec::new();
+        for Wanted { windows, nearer, to } in wanted {
+            for (window, to) in self.values(*to, fail)? {
+                let mut windows = windows.clone();
+                if !join(&mut windows, *nearer, window) || more.len() == KEYS_MAX {
+                    return None;
+                }
+                more.push(Wanted { windows, nearer: *nearer, to });
+            }
+        }
+        more.windows(2).all(|two| two[0].is_like(&two[1])).then_some(more)
+    }
+
+    /// What is wanted in one window with what each is followed by behind the same next base, if those are questions too.
+    fn beyond(&mut self, wanted: &[Wanted], fail: NodeId) -> Option<(u16, Vec<Wanted>)> {
+        let over = u16::try_from(self.overs.len()).ok()?;
+        let (first, ..) = self.hop(wanted.first()?.to, fail)?;
+        let mut beyond = Vec::new();
+        for Wanted { windows, to, .. } in wanted {
+            let (hop, to) = self.hop(*to, fail)?;
+            if hop != first || windows.len() == WINDOWS_MAX {
+                return None;
+            }
+            beyond.push(Wanted { windows: windows.clone(), nearer: windows.len(), to });
+        }
+        let mut beyond = self.more(&beyond, fail)?;
+        while let Some(more) = self.more(&beyond, fail) {
+            beyond = more;
+        }
+        let (advance, bytes) = first;
+        self.overs.push(Over { stride: stride(&advance), need: bytes.saturating_add(1) });
+        Some((over, beyond))
+    }
+
+    /// The next base, and the bytes behind it without which a packet goes to `fail`; and where it goes else.
+    fn hop(&self, id: NodeId, fail: NodeId) -> Option<((Advance, u32), NodeId)> {
+        let Node::Base { advance, to } = self.dag.node(id) else { return None };
+        match self.dag.node(*to) {
+            Node::Len { bytes, yes, no } if *no == fail => Some(((*advance, *bytes), *yes)),
             _ => None,
-        });
-        let wider: Vec<(Window, NodeId)> = wider.collect::<Option<_>>()?;
-        let alike = |two: &[(Window, NodeId)]| two[0].0.is_like(&two[1].0);
-        wider.windows(2).all(alike).then_some(wider)
+        }
+    }
+
+    /// Which values a node asks for, and where each leads, if every other leads to `fail`.
+    fn values(&self, id: NodeId, fail: NodeId) -> Option<Vec<(Window, NodeId)>> {
+        let Node::Probe(Probe { place, cases, default }) = self.dag.node(id) else { return None };
+        let single = cases.iter().all(|case| case.first == case.last);
+        (single && !cases.is_empty() && *default == fail)
+            .then(|| cases.iter().map(|case| (Window::new(place, case.first), case.to)).collect())
     }
 
     /// A choice among ranges, half of them at a time.
@@ -212,6 +266,32 @@ impl Draft<'_> {
                 self.push(length, range(place, border, place.mask, Side::In), yes, no)
             }
         }
+    }
+}
+
+/// Bytes in at most two windows, and the node of packets that have them.
+struct Wanted {
+    windows: Vec<Window>,
+    /// So many of them lie behind the base before.
+    nearer: usize,
+    to: NodeId,
+}
+
+impl Wanted {
+    fn new(place: &Place, value: u64, to: NodeId) -> Self {
+        Self { windows: vec![Window::new(place, value)], nearer: 0, to }
+    }
+
+    /// Whether both look at the same bits.
+    fn is_like(&self, other: &Self) -> bool {
+        self.windows.len() == other.windows.len()
+            && self.windows.iter().zip(&other.windows).all(|(ours, theirs)| ours.is_like(theirs))
+    }
+
+    /// As [`Window::loaded`]; if there is one only, the second asks nothing.
+    fn loaded(&self) -> [(u16, u64, u64); 2] {
+        let one = self.windows[0].loaded();
+        [one, self.windows.get(1).map_or((one.0, 0, 0), Window::loaded)]
     }
 }
 
@@ -242,17 +322,90 @@ const fn nothing() -> Test {
     Test::Equal { offsets: [0; 2], masks: [0; 2], values: [0; 2] }
 }
 
-/// Puts a window into one of at most two; says whether it could.
-fn join(windows: &mut Vec<Window>, more: Window) -> bool {
-    for window in windows.iter_mut() {
+/// Puts a window among those from this one on, or into one of them; says whether it could.
+fn join(windows: &mut Vec<Window>, from: usize, more: Window) -> bool {
+    for window in &mut windows[from..] {
         if let Some(both) = window.and(&more) {
             *window = both;
             return true;
         }
     }
-    let room = windows.len() < 2;
+    let room = windows.len() < WINDOWS_MAX;
     if room {
         windows.push(more);
     }
     room
+}
+
+/// The way to a next base.
+fn stride(Advance { field, times, plus }: &Advance) -> Stride {
+    let (offset, left) = frame(field.end());
+    let low = field.shift();
+    Stride { offset, shift: left + low, mask: field.mask >> low, times: *times, plus: *plus }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+mod tests {
+    use super::*;
+    use crate::{bundle::Bundle, dag::Limits, resolve::resolve};
+
+    /// The names of the tests that a packet meets whose answers are all yes. The range is that of the length of IPv4 headers.
+    fn met(rules: &str) -> Vec<&'static str> {
+        let source = format!("include \"layouts.rli\"\nfilter met\n{rules}  * => accept;\n");
+        let (filters, found) = resolve(&Bundle::new("met.rl", source));
+        let filter = filters.first().unwrap_or_else(|| panic!("{found:?}"));
+        let walker = of(&Dag::build(filter, &Limits::default()));
+        let mut names = Vec::new();
+        let mut at = walker.begins[0];
+        while let Some(step) = walker.steps.get(at.index()) {
+            let (name, next) = match step.test {
+                Test::Equal { .. } => ("equal", step.yes),
+                Test::Range { .. } => ("range", step.yes),
+                Test::Switch { table, .. } => ("switch", walker.slots.any(&table)),
+                Test::Across { table, .. } => ("across", walker.slots.any(&table)),
+                Test::Base(_) => ("base", step.yes),
+            };
+            names.push(name);
+            at = next;
+        }
+        names
+    }
+
+    fn rules(count: u32, rule: impl Fn(u32) -> String) -> String {
+        (0..count).map(|n| format!("  Ethernet_IPv4 IPv4_UDP {} * => reject 1;\n", rule(n))).collect()
+    }
+
+    #[test]
+    fn a_list_of_five_tuples_is_one_look() {
+        let flow = |n| format!("with [src=10.1.0.{n}, dst=10.77.0.2] UDP with [sport={n}~2, dport=53~2]");
+        assert_eq!(met(&rules(64, flow)), ["equal", "range", "across"]);
+        let ports = |n| format!("with [src=10.1.0.{}] UDP with [dport={}~2]", n / 4, n % 4);
+        assert_eq!(met(&rules(64, ports)), ["equal", "range", "across"]);
+    }
+
+    #[test]
+    fn what_is_asked_of_some_values_only_is_a_step_of_its_own() {
+        let mixed = |n| match n {
+            0 => "with [src=10.1.0.0] UDP".to_owned(),
+            _ => format!("with [src=10.1.0.{n}] UDP with [dport={n}~2]"),
+        };
+        assert_eq!(met(&rules(8, mixed))[..3], ["equal", "range", "switch"]);
+    }
+
+    #[test]
+    fn nodes_that_are_shared_do_not_make_tables_without_end() {
+        let any_of = |name: &str, count: u32| {
+            let values: Vec<_> = (0..count).map(|n| format!("{}~2", 3 * n)).collect();
+            format!("{name}={}", values.join("|"))
+        };
+        // 90 * 90 pairs of ports.
+        let pairs = format!(
+            "  Ethernet_IPv4 IPv4_UDP UDP with [{}, {}] * => reject 1;\n",
+            any_of("sport", 90),
+            any_of("dport", 90)
+        );
+        let met = met(&pairs);
+        assert_eq!(met[met.len() - 2..], ["switch", "switch"], "{met:?}");
+    }
 }

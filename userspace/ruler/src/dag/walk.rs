@@ -6,11 +6,13 @@
 //! one. Slower, in random order too, were eight packets in lockstep, with two ways a step, and batches whose walks wait
 //! for each other at every table. It is the fast twin of [`Dag::eval`] and says the same of every packet.
 
+use std::hint::select_unpredictable;
+
 use super::{
     Dag, NodeId, Reached,
     condition::Reading,
     eval::Bases,
-    perfect::{Slots, Table},
+    perfect::{Key, Slots, Table},
     steps,
 };
 
@@ -21,6 +23,8 @@ pub struct Walker {
     pub(super) steps: Vec<Step>,
     /// The tables of all switches.
     pub(super) slots: Slots,
+    /// Next bases that are looked behind before it is known whether a packet goes there.
+    pub(super) overs: Vec<Over>,
     /// By [`NodeId`]: its step.
     pub(super) begins: Vec<To>,
 }
@@ -53,10 +57,30 @@ pub(super) enum Test {
     Equal { offsets: [u16; 2], masks: [u64; 2], values: [u64; 2] },
     /// Whether the masked number is `first` or at most `span` more, where the greatest number is followed by 0.
     Range { reading: Reading, offset: u16, mask: u64, first: u64, span: u64 },
-    /// Which masked number it is, least significant byte first: the table leads on, or it is in no table.
-    Switch { offset: u16, mask: u64, table: Table },
-    /// No question: the field tells the next base, `number * times + plus` bytes on.
-    Base { offset: u16, shift: u32, mask: u64, times: u32, plus: u32 },
+    /// Which two values they are under their masks, least significant byte first: the table leads on, or they are in none.
+    Switch { offsets: [u16; 2], masks: Key, table: Table },
+    /// As `Switch`, but the second is behind the next base, and what is found in the table goes on from there.
+    Across { offsets: [u16; 2], over: u16, masks: Key, table: Table },
+    /// No question: the next base.
+    Base(Stride),
+}
+
+/// How far the next base is: a field tells it, `number * times + plus` bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stride {
+    pub(super) offset: u16,
+    pub(super) shift: u32,
+    pub(super) mask: u64,
+    pub(super) times: u32,
+    pub(super) plus: u32,
+}
+
+/// A next base that is looked behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    pub(super) stride: Stride,
+    /// One more than the bytes that must be behind it.
+    pub(super) need: u32,
 }
 
 /// Where a step leads: the number of a step, or a leaf and how many bases its rests know.
@@ -78,7 +102,7 @@ impl To {
 
     /// The index of its step; a leaf's is that of none.
     #[inline(always)]
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         // A u32 fits wherever the crate builds.
         self.0 as usize
     }
@@ -158,21 +182,45 @@ impl Walker {
                     };
                     if (number & mask).wrapping_sub(*first) <= *span { *yes } else { *no }
                 }
-                Test::Switch { offset, mask, table } => {
-                    self.slots.find(table, little(here, *offset) & mask, *no)
+                Test::Switch { offsets, masks, table } => {
+                    let number = |n: usize| little(here, offsets[n]) & masks[n];
+                    let (is_in, to) = self.slots.find(table, [number(0), number(1)]);
+                    select_unpredictable(is_in, to, *no)
                 }
-                Test::Base { offset, shift, mask, times, plus } => {
-                    let number = big(here, *offset) >> shift & mask;
-                    let ahead = number * u64::from(*times) + u64::from(*plus);
-                    let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+                Test::Across { offsets, over, masks, table } => {
+                    let Over { stride, need } = &self.overs[usize::from(*over)];
+                    let ahead = stride.of(here);
+                    let next = from(here, ahead);
+                    if next.1 < *need as usize {
+                        at = *no;
+                        continue;
+                    }
+                    let key = [little(here, offsets[0]) & masks[0], little(next.0, offsets[1]) & masks[1]];
+                    let (is_in, to) = self.slots.find(table, key);
+                    walk.bases.push_if(is_in, walk.bases.last().saturating_add(ahead));
+                    (here, behind) = select_unpredictable(is_in, next, (here, behind));
+                    select_unpredictable(is_in, to, *no)
+                }
+                Test::Base(stride) => {
+                    let ahead = stride.of(here);
                     (here, behind) = from(here, ahead);
-                    walk.bases.push(walk.bases.last().saturating_add(ahead));
+                    walk.bases.push_if(true, walk.bases.last().saturating_add(ahead));
                     *yes
                 }
             };
         }
         walk.at = at;
         at.node()
+    }
+}
+
+impl Stride {
+    /// In bytes, for the packet whose base is here.
+    #[inline(always)]
+    fn of(&self, here: &[u8]) -> usize {
+        let number = big(here, self.offset) >> self.shift & self.mask;
+        let ahead = number * u64::from(self.times) + u64::from(self.plus);
+        usize::try_from(ahead).unwrap_or(usize::MAX)
     }
 }
 

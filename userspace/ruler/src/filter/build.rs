@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Deed, Filter, Limits, Rule,
-    class::{Class, ClassId, End, EngineId, Scan, Settled, WayId},
+    Deed, Fate, Filter, Limits, Rule, Verdict,
+    class::{Class, ClassId, End, EngineId, Scan, WayId},
     trouble,
     way::Way,
 };
@@ -117,14 +117,15 @@ fn rule(rule: &resolved::Rule) -> Rule {
 /// What a leaf of this class means.
 fn end(id: ClassId, classes: &[Class], rules: &[Rule]) -> End {
     let Class { scans, otherwise, .. } = &classes[id.0];
-    let settled = match otherwise.map(|rule| &rules[rule.index()].deed) {
+    let fate = match otherwise.map(|rule| &rules[rule.index()].deed) {
         _ if !scans.is_empty() => None,
-        None => Some(Settled::Unmatched),
-        Some(Deed::Accept(code)) => Some(Settled::Accepted(*code)),
-        Some(Deed::Reject(code)) => Some(Settled::Rejected(*code)),
+        None => Some(Fate::Unmatched),
+        Some(Deed::Accept(code)) => Some(Fate::Accepted(*code)),
+        Some(Deed::Reject(code)) => Some(Fate::Rejected(*code)),
         Some(Deed::Rewrite(..)) => None,
     };
-    End { class: id, rule: *otherwise, settled }
+    let verdict = Verdict { rule: *otherwise, fate: fate.unwrap_or(Fate::Unmatched) };
+    End { class: id, verdict, settled: fate.is_some() }
 }
 
 /// Which of the different regexes.

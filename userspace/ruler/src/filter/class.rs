@@ -2,6 +2,7 @@
 //!
 //! It holds numbers only; engines and ways stand in the filter, where classes share them.
 
+use super::Verdict;
 use crate::{dag::paths::Mark, resolved::RuleId};
 
 /// Which class of a filter.
@@ -31,18 +32,10 @@ pub(super) struct Class {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
     pub(super) class: ClassId,
-    /// [`Class::otherwise`].
-    pub(super) rule: Option<RuleId>,
-    /// What becomes of every packet; [`None`] if they have to be looked at again.
-    pub(super) settled: Option<Settled>,
-}
-
-/// What becomes of packets that the header decides and that stay as they are.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Settled {
-    Accepted(u16),
-    Rejected(u16),
-    Unmatched,
+    /// Of every packet, if that is settled; else the rule is [`Class::otherwise`].
+    pub(super) verdict: Verdict,
+    /// Whether the header decides, and packets stay as they are.
+    pub(super) settled: bool,
 }
 
 /// One automaton over one part of the packet.

@@ -5,11 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{
-    Bound, Deed, Filter,
-    class::{ClassId, End, Settled},
-    way::Memory,
-};
+use super::{Bound, Deed, Filter, class::ClassId, way::Memory};
 use crate::{
     dag::{NodeId, Reached, paths::Mark},
     exec::{engine, lanes::BATCH_MAX},
@@ -51,7 +47,7 @@ pub struct Packet<'f> {
 }
 
 /// What a filter says of one packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The rule that matched.
     pub rule: Option<RuleId>,
@@ -60,7 +56,7 @@ pub struct Verdict {
 }
 
 /// What became of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It goes on as it is, with this code.
     Accepted(u16),
@@ -73,12 +69,19 @@ pub enum Fate {
         /// The code.
         code: u16,
         /// Where it is.
-        at: Range<usize>,
+        at: Extent,
         /// How many checksums could not be made and are 0 now.
         skipped_sums: u32,
     },
     /// The new packet cannot be made: it is to be dropped.
     Refused(Refusal),
+}
+
+/// Where in its frame a packet is: a range that is copied as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    start: u32,
+    end: u32,
 }
 
 /// By what way packets came to their class.
@@ -113,6 +116,21 @@ struct Judged {
 impl Verdict {
     /// Before anything is known.
     pub const NONE: Self = Self { rule: None, fate: Fate::Unmatched };
+}
+
+impl Extent {
+    /// Of a range; frames are far shorter than 2³² bytes, and what is not is empty.
+    fn of(Range { start, end }: Range<usize>) -> Self {
+        let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { start: narrow(start), end: narrow(end) }
+    }
+
+    /// As a range of bytes.
+    #[must_use]
+    pub const fn range(self) -> Range<usize> {
+        // A u32 fits wherever the crate builds.
+        self.start as usize..self.end as usize
+    }
 }
 
 impl Scratch {
@@ -156,7 +174,7 @@ impl Bound {
         entries
     }
 
-    /// Walks the header DAG. What it settles has its verdict then; says how many packets entered at a class.
+    /// Walks the header DAG. Each packet has its leaf's verdict then, copied whatever it is; says how many packets entered at a class.
     ///
     /// It stands alone so that the compiler has all registers for it.
     #[inline(never)]
@@ -175,17 +193,12 @@ impl Bound {
             let entered = packets.class(index).and_then(|node| walker.begin_at(dag, node, packet));
             from_class += u32::from(entered.is_some());
             let mut walk = entered.unwrap_or_else(|| walker.begin());
-            let End { class, rule, settled } = ends[walker.finish(&mut walk, packet).index()];
-            let fate = match settled {
-                Some(Settled::Accepted(code)) => Fate::Accepted(code),
-                Some(Settled::Rejected(code)) => Fate::Rejected(code),
-                Some(Settled::Unmatched) => Fate::Unmatched,
-                None => {
-                    scratch.open.push(Judged { class, index, reached: walk.reached(), rule });
-                    continue;
-                }
-            };
-            *verdict = Verdict { rule, fate };
+            let end = &ends[walker.finish(&mut walk, packet).index()];
+            *verdict = end.verdict;
+            if !end.settled {
+                let reached = walk.reached();
+                scratch.open.push(Judged { class: end.class, index, reached, rule: end.verdict.rule });
+            }
         }
         scratch.open.sort_unstable_by_key(|known| (known.class, known.index));
         from_class
@@ -237,9 +250,11 @@ impl Bound {
                 self.label(tags, known, packets.packet(known.index), id, labels);
                 let (frame, at) = packets.frame(known.index);
                 match rewrite::apply(plan, frame, at, labels, rewrite) {
-                    Ok(new) => {
-                        Fate::Rewritten { code: *code, at: new.packet, skipped_sums: new.skipped_sums }
-                    }
+                    Ok(new) => Fate::Rewritten {
+                        code: *code,
+                        at: Extent::of(new.packet),
+                        skipped_sums: new.skipped_sums,
+                    },
                     Err(refusal) => Fate::Refused(refusal),
                 }
             }

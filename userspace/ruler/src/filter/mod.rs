@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub use bind::{BindError, Bound, Params};
-pub use judge::{Batch, Entries, Fate, Packet, Scratch, Verdict};
+pub use judge::{Batch, Entries, Extent, Fate, Packet, Scratch, Verdict};
 pub use report::{EngineReport, Report, RuleReport};
 
 use class::Class;

@@ -35,7 +35,7 @@ fn judged(bound: &Bound, packet: &[u8]) -> (Verdict, Vec<u8>) {
         let mut packets = [Packet { frame: &mut frame, at: 0..packet.len(), class }];
         let entries = bound.judge(&mut scratch, &mut packets[..], &mut verdicts);
         let [verdict] = verdicts;
-        let at = if let Fate::Rewritten { at, .. } = &verdict.fate { at.clone() } else { 0..packet.len() };
+        let at = if let Fate::Rewritten { at, .. } = &verdict.fate { at.range() } else { 0..packet.len() };
         let output = frame[at].to_vec();
         (entries, verdict, output)
     };
@@ -147,7 +147,7 @@ fn a_batch_mixes_classes_without_mixing_verdicts() {
     for (packet, verdict) in packets.iter().zip(&verdicts) {
         assert_eq!(verdict, &judged(&bound, packet).0, "{packet:02x?}");
     }
-    let fates: Vec<_> = verdicts[..7].iter().map(|verdict| verdict.fate.clone()).collect();
+    let fates: Vec<_> = verdicts[..7].iter().map(|verdict| verdict.fate).collect();
     let wanted = [
         Fate::Rejected(1),
         Fate::Rejected(2),

@@ -257,7 +257,7 @@ fn outcome(verdict: &Verdict, frame: &[u8]) -> Outcome {
         Fate::Rejected(code) => End::Rejected(*code),
         Fate::Unmatched => End::Unmatched,
         Fate::Rewritten { code, at, skipped_sums } => {
-            End::Rewritten(*code, frame[at.clone()].to_vec(), *skipped_sums)
+            End::Rewritten(*code, frame[at.range()].to_vec(), *skipped_sums)
         }
         Fate::Refused(refusal) => End::Refused(*refusal),
     };

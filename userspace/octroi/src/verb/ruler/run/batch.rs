@@ -94,7 +94,7 @@ impl Batch {
             }
             let now = match &verdict.fate {
                 Fate::Accepted(_) => packet.frame.get(packet.at.clone()),
-                Fate::Rewritten { at, .. } => packet.frame.get(at.clone()),
+                Fate::Rewritten { at, .. } => packet.frame.get(at.range()),
                 Fate::Rejected(_) | Fate::Unmatched | Fate::Refused(_) => None,
             };
             each(held, verdict, now)?;
