@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use ruler::{
-    dfa::{Dfa, Large, Limits, Nfa, Row, Small, Table, Wide},
+    dfa::{Dfa, Large, Limits, Nfa, Row, Small, States, Table, Wide},
     exec::{lanes, one},
     ir::{ByteSet, Node},
     resolved::RuleId,
@@ -33,8 +33,8 @@ impl<'t, T: Table> Watched<'t, T> {
 }
 
 impl<T: Table> Table for Watched<'_, T> {
-    fn start(&self) -> Row {
-        self.table.start()
+    fn states(&self) -> &States {
+        self.table.states()
     }
 
     fn step(&self, row: Row, byte: u8) -> Row {
@@ -42,16 +42,8 @@ impl<T: Table> Table for Watched<'_, T> {
         self.table.step(row, byte)
     }
 
-    fn special(&self) -> Row {
-        self.table.special()
-    }
-
     fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
         self.table.leap(row, rest)
-    }
-
-    fn verdict(&self, row: Row) -> Option<RuleId> {
-        self.table.verdict(row)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use minimise::merged_classes;
 pub use nfa::{Nfa, State, StateId};
 pub(crate) use partition::Partition;
 pub use sightings::Sightings;
-pub use table::{Large, Row, SMALL_CELLS, Small, Table, WIDE_STATES, Wide};
+pub use table::{Large, Row, SMALL_CELLS, Small, States, Table, WIDE_STATES, Wide};
 
 use crate::{ir::Node, resolved::RuleId};
 use determinise::{Question, determinise};

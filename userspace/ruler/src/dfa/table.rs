@@ -15,18 +15,49 @@ pub const WIDE_STATES: usize = 1 << 11;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row(usize);
 
-/// An automaton that steps byte by byte.
+/// An automaton that steps byte by byte. Layouts differ in how they step, and in nothing else.
 pub trait Table {
-    /// Where an input begins.
-    fn start(&self) -> Row;
+    /// What is known of its states.
+    fn states(&self) -> &States;
+
     /// Where a byte leads.
     fn step(&self, row: Row, byte: u8) -> Row;
+
+    /// Where an input begins.
+    fn start(&self) -> Row {
+        self.states().start
+    }
+
     /// The first special row. Whoever finds himself in one leaps, but need not: stepping is right as well.
-    fn special(&self) -> Row;
+    fn special(&self) -> Row {
+        self.states().special
+    }
+
     /// Where a row leads by what it skips, and what is left to read then. Nothing is left where the verdict is decided.
-    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]);
+    fn leap<'p>(&self, mut row: Row, mut rest: &'p [u8]) -> (Row, &'p [u8]) {
+        let states = self.states();
+        while row >= states.special {
+            match states.leaps.get((row.0 - states.special.0) >> states.shift) {
+                None => return (row, &[]),
+                Some(Leap::Over { bytes, to }) => match rest.split_at_checked(*bytes) {
+                    Some((_, after)) => (row, rest) = (*to, after),
+                    // The packet ends on the way.
+                    None => return (rest.iter().fold(row, |row, byte| self.step(row, *byte)), &[]),
+                },
+                Some(Leap::Until(byte)) => match memchr::memchr(*byte, rest) {
+                    Some(at) => (row, rest) = (self.step(row, *byte), rest.split_at(at + 1).1),
+                    None => return (row, &[]),
+                },
+            }
+        }
+        (row, rest)
+    }
+
     /// Which rule wins if the input ends here.
-    fn verdict(&self, row: Row) -> Option<RuleId>;
+    fn verdict(&self, row: Row) -> Option<RuleId> {
+        let states = self.states();
+        states.verdicts.get(row.0 >> states.shift).copied().flatten()
+    }
 }
 
 /// A table of at most [`WIDE_STATES`] states, with a column a byte: the fastest, as no class is looked up.
@@ -62,7 +93,7 @@ const WIDE_CELLS: usize = (WIDE_STATES + 1) << 8;
 
 /// What is known of the states, beside where they lead.
 #[derive(Clone, Debug)]
-struct States {
+pub struct States {
     /// From a state's number to its row.
     shift: u32,
     start: Row,
@@ -93,28 +124,6 @@ impl States {
             leaps: dfa.skips.iter().map(leap).collect(),
             verdicts: dfa.accepts.clone(),
         }
-    }
-
-    fn leap<'p>(&self, mut row: Row, mut rest: &'p [u8], step: impl Fn(Row, u8) -> Row) -> (Row, &'p [u8]) {
-        while row >= self.special {
-            match self.leaps.get((row.0 - self.special.0) >> self.shift) {
-                None => return (row, &[]),
-                Some(Leap::Over { bytes, to }) => match rest.split_at_checked(*bytes) {
-                    Some((_, after)) => (row, rest) = (*to, after),
-                    // The packet ends on the way.
-                    None => return (rest.iter().fold(row, |row, byte| step(row, *byte)), &[]),
-                },
-                Some(Leap::Until(byte)) => match memchr::memchr(*byte, rest) {
-                    Some(at) => (row, rest) = (step(row, *byte), rest.split_at(at + 1).1),
-                    None => return (row, &[]),
-                },
-            }
-        }
-        (row, rest)
-    }
-
-    fn verdict(&self, row: Row) -> Option<RuleId> {
-        self.verdicts.get(row.0 >> self.shift).copied().flatten()
     }
 }
 
@@ -188,31 +197,19 @@ fn rows(dfa: &Dfa, mut cell: impl FnMut(u32) -> Option<()>) -> Option<()> {
 }
 
 impl Table for Wide {
-    fn start(&self) -> Row {
-        self.states.start
+    fn states(&self) -> &States {
+        &self.states
     }
 
     #[inline(always)]
     fn step(&self, row: Row, byte: u8) -> Row {
         Row(usize::from(self.cells[row.0 * WIDE_UNIT + usize::from(byte)]))
     }
-
-    fn special(&self) -> Row {
-        self.states.special
-    }
-
-    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
-        self.states.leap(row, rest, |row, byte| self.step(row, byte))
-    }
-
-    fn verdict(&self, row: Row) -> Option<RuleId> {
-        self.states.verdict(row)
-    }
 }
 
 impl Table for Small {
-    fn start(&self) -> Row {
-        self.states.start
+    fn states(&self) -> &States {
+        &self.states
     }
 
     #[inline(always)]
@@ -220,39 +217,15 @@ impl Table for Small {
         // Rows are multiples of a power of two above every class: the sum needs no carry.
         Row(usize::from(self.cells[row.0 | usize::from(self.classes[usize::from(byte)])]))
     }
-
-    fn special(&self) -> Row {
-        self.states.special
-    }
-
-    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
-        self.states.leap(row, rest, |row, byte| self.step(row, byte))
-    }
-
-    fn verdict(&self, row: Row) -> Option<RuleId> {
-        self.states.verdict(row)
-    }
 }
 
 impl Table for Large {
-    fn start(&self) -> Row {
-        self.states.start
+    fn states(&self) -> &States {
+        &self.states
     }
 
     #[inline(always)]
     fn step(&self, row: Row, byte: u8) -> Row {
         Row(self.cells[row.0 | usize::from(self.classes[usize::from(byte)])] as usize)
-    }
-
-    fn special(&self) -> Row {
-        self.states.special
-    }
-
-    fn leap<'p>(&self, row: Row, rest: &'p [u8]) -> (Row, &'p [u8]) {
-        self.states.leap(row, rest, |row, byte| self.step(row, byte))
-    }
-
-    fn verdict(&self, row: Row) -> Option<RuleId> {
-        self.states.verdict(row)
     }
 }
