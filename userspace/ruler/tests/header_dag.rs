@@ -107,7 +107,7 @@ fn agrees(filter: &Filter, dag: &Dag, packet: &[u8]) {
 fn paths_together_are_the_rule_and_the_first_that_holds_has_its_labels() {
     let (mut matched, mut straight) = (0, 0);
     for seed in 0..cases() {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         let filter = made::filter(&mut dice);
         for rule in &filter.rules {
             let paths = split(RuleId(0), &rule.pattern);
@@ -132,7 +132,7 @@ fn paths_together_are_the_rule_and_the_first_that_holds_has_its_labels() {
 fn rt05_the_dag_says_what_the_rules_say() {
     let (mut decided, mut open) = (0_u32, 0_u32);
     for seed in 0..cases() {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         let filter = made::filter(&mut dice);
         let dag = Dag::build(&filter, &SMALL);
         for _ in 0..PACKETS {
@@ -150,7 +150,7 @@ fn rt05_the_dag_says_what_the_rules_say() {
 #[test]
 fn rt05_every_length_of_a_packet_is_judged() {
     for seed in 0..cases() / 20 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         let filter = made::filter(&mut dice);
         let dag = Dag::build(&filter, &SMALL);
         let mut packet = made::packet(&mut dice, &filter);
@@ -164,7 +164,7 @@ fn rt05_every_length_of_a_packet_is_judged() {
 #[test]
 fn rt06_a_budget_changes_no_verdict() {
     for seed in 0..cases() / 4 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         let filter = made::filter(&mut dice);
         for nodes in [1, 2, 5, 12, 30] {
             for entries in [4, 1 << 22] {
@@ -181,7 +181,7 @@ fn rt06_a_budget_changes_no_verdict() {
 #[test]
 fn the_same_filter_is_the_same_dag() {
     for seed in 0..8 {
-        let filter = made::filter(&mut Dice(seed));
+        let filter = made::filter(&mut Dice::of(seed));
         let [one, two] = [(); 2].map(|()| Dag::build(&filter, &SMALL));
         assert_eq!((one.text(), one.dot(), one.paths_text()), (two.text(), two.dot(), two.paths_text()));
     }

@@ -64,7 +64,7 @@ fn is_sound(program: &Program) {
 #[test]
 fn programs_of_random_filters_are_sound_the_same_twice_and_smaller_when_cut() {
     for number in 0..300 {
-        let mut dice = Dice(number);
+        let mut dice = Dice::of(number);
         let filter = made::filter(&mut dice);
         let dag = Dag::build(&filter, &SMALL);
         let scope = if dice.once_in(2) { Scope::Steered } else { Scope::Interface };
@@ -143,7 +143,7 @@ fn what_is_refused_is_cut_at_half_the_depth_at_most_six_times() {
 #[test]
 fn a_program_that_is_too_long_is_cut_before_anybody_loads_it() {
     // Sixteen thousand ways to go on after the first four tests.
-    let (mut dice, mut cut) = (Dice(5), 0);
+    let (mut dice, mut cut) = (Dice::of(6), 0);
     for _ in 0..40 {
         let filter = made::filter(&mut dice);
         let dag = Dag::build(&filter, &Limits::default());

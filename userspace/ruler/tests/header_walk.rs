@@ -65,7 +65,7 @@ fn agree(dag: &Dag, walker: &Walker, packet: &[u8]) -> usize {
 fn rt05_a_walker_says_what_the_dag_of_any_rules_says() {
     let mut leaves = 0;
     for seed in 0..cases() {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         let filter = made::filter(&mut dice);
         let dag = Dag::build(&filter, &SMALL);
         let walker = Walker::new(&dag);
@@ -120,7 +120,7 @@ fn rt05_a_walker_says_what_the_dag_of_a_filter_says() {
         let filter: &Filter = filters.first().unwrap_or_else(|| panic!("{found:?}"));
         let dag = Dag::build(filter, &Limits::default());
         let walker = Walker::new(&dag);
-        let mut dice = Dice(number);
+        let mut dice = Dice::of(number);
         let mut leaves = 0;
         for _ in 0..cases() / 5 {
             let mut packet = made::packet(&mut dice, filter);

@@ -430,7 +430,7 @@ const LAYOUT_OF: [Layout; 10] = [
 
 #[test]
 fn rt01_every_field_is_where_two_parsers_find_it() {
-    let mut dice = Dice(1);
+    let mut dice = Dice::of(1);
     for (template, make, ours, theirs) in LAYOUT_OF {
         for _ in 0..ROUNDS {
             let header = make(&mut dice);
@@ -495,7 +495,7 @@ fn variant(dice: &mut Dice, base: &str, header: &mut [u8]) {
 
 #[test]
 fn rt01_a_header_that_carries_something_says_so() {
-    let mut dice = Dice(2);
+    let mut dice = Dice::of(2);
     for (template, base, carries) in CARRIERS {
         let (_, make, ..) = LAYOUT_OF.into_iter().find(|(name, ..)| *name == base).unwrap();
         let source = format!("filter f h:{template} * => h;");
@@ -528,7 +528,7 @@ fn every_template_and_every_field_is_tested() {
         pattern.arms.iter().for_each(|arm| names(arm, &mut fields));
         let (_, make, ours, _) = LAYOUT_OF.into_iter().find(|(layout, ..)| *layout == name.text).unwrap();
         let tested: Vec<&str> =
-            ours(&make(&mut Dice(3))).iter().flat_map(|(names, _)| names.split(' ')).collect();
+            ours(&make(&mut Dice::of(3))).iter().flat_map(|(names, _)| names.split(' ')).collect();
         assert_eq!(tested.len(), fields.len(), "{}", name.text);
         assert_eq!(tested.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), fields, "{}", name.text);
     }

@@ -44,7 +44,7 @@ fn only(rung: Rung) -> Limits {
 
 /// Packets of few letters, so that they nearly match.
 fn packets(alphabet: &[u8], length: usize) -> Vec<Vec<u8>> {
-    let mut dice = Dice(9);
+    let mut dice = Dice::of(9);
     (0..150)
         .map(|_| (0..dice.index(length)).map(|_| alphabet[dice.index(alphabet.len())]).collect())
         .collect()
@@ -52,7 +52,7 @@ fn packets(alphabet: &[u8], length: usize) -> Vec<Vec<u8>> {
 
 /// Words of five letters, of which many overlap.
 fn words(count: usize) -> Vec<String> {
-    let mut dice = Dice(4);
+    let mut dice = Dice::of(4);
     (0..count).map(|_| (0..5).map(|_| char::from(b"abcd"[dice.index(4)])).collect()).collect()
 }
 

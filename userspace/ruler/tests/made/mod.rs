@@ -4,6 +4,7 @@
 //! alphabet, so that rules overlap; packets are made by walking a rule, then damaged or cut.
 #![allow(dead_code, reason = "each test needs a part of it")]
 
+mod dice;
 pub(crate) mod matcher;
 
 use ruler::{
@@ -11,41 +12,17 @@ use ruler::{
     source::Span,
 };
 
-/// Splitmix64.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) use dice::Dice;
 
-impl Dice {
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+/// One of the short alphabet.
+fn letter(dice: &mut Dice) -> u8 {
+    const ALPHABET: [u8; 8] = [0, 1, 2, 3, 0x45, 0x46, 0x80, 0xff];
+    dice.one_of(&ALPHABET)
+}
 
-    /// Less than `sides`.
-    pub(crate) fn below(&mut self, sides: u64) -> u64 {
-        self.roll() % sides
-    }
-
-    pub(crate) fn index(&mut self, sides: usize) -> usize {
-        usize::try_from(self.below(u64::try_from(sides).unwrap())).unwrap()
-    }
-
-    /// Once in so many times.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn byte(&mut self) -> u8 {
-        const ALPHABET: [u8; 8] = [0, 1, 2, 3, 0x45, 0x46, 0x80, 0xff];
-        ALPHABET[self.index(8)]
-    }
-
-    fn number(&mut self, bits: u8) -> u64 {
-        let number = (0..8).fold(0, |number, _| number << 8 | u64::from(self.byte()));
-        number & ones(bits)
-    }
+fn number(dice: &mut Dice, bits: u8) -> u64 {
+    let number = (0..bits.div_ceil(8)).fold(0, |number, _| number << 8 | u64::from(letter(dice)));
+    number & ones(bits)
 }
 
 pub(crate) fn ones(bits: u8) -> u64 {
@@ -123,7 +100,7 @@ impl Maker<'_> {
                 self.named(body)
             }
             9 => {
-                let text = (0..1 + self.dice.below(12)).map(|_| self.dice.byte());
+                let text = (0..1 + self.dice.below(12)).map(|_| letter(self.dice));
                 let byte = |b: u8| exactly(8, u64::from(b));
                 Pattern::Run(text.collect::<Vec<_>>().into_iter().map(byte).collect())
             }
@@ -183,7 +160,7 @@ impl Maker<'_> {
     }
 
     fn test(&mut self, bits: u8) -> Test {
-        let (a, b) = (self.dice.number(bits), self.dice.number(bits));
+        let (a, b) = (number(self.dice, bits), number(self.dice, bits));
         let whole = bits.is_multiple_of(8) && bits <= 48;
         let order = if whole && self.dice.once_in(6) { Order::Little } else { Order::Big };
         match self.dice.below(8) {
@@ -219,11 +196,11 @@ pub(crate) fn packet(dice: &mut Dice, filter: &Filter) -> Vec<u8> {
     walk(&rule.pattern, dice, &mut packet, &mut Vec::new());
     if dice.once_in(3) {
         let more = dice.below(20);
-        packet.extend((0..more).map(|_| dice.byte()));
+        packet.extend((0..more).map(|_| letter(dice)));
     }
     if dice.once_in(3) && !packet.is_empty() {
         let at = dice.index(packet.len());
-        packet[at] = dice.byte();
+        packet[at] = letter(dice);
     }
     if dice.once_in(4) && !packet.is_empty() {
         packet.truncate(dice.index(packet.len()));
@@ -244,7 +221,7 @@ fn walk(pattern: &Pattern, dice: &mut Dice, packet: &mut Vec<u8>, counters: &mut
             }
             packet.extend(bits.chunks(8).map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | bit)));
         }
-        Pattern::Any => packet.extend((0..dice.below(8)).map(|_| dice.byte()).collect::<Vec<_>>()),
+        Pattern::Any => packet.extend((0..dice.below(8)).map(|_| letter(dice)).collect::<Vec<_>>()),
         Pattern::Seq(items) => items.iter().for_each(|item| walk(item, dice, packet, counters)),
         Pattern::Alt(arms) => walk(&arms[dice.index(arms.len())], dice, packet, counters),
         Pattern::Repeat { body, least, most } => {
@@ -255,7 +232,7 @@ fn walk(pattern: &Pattern, dice: &mut Dice, packet: &mut Vec<u8>, counters: &mut
         Pattern::Counted { field, times, plus } => {
             let value = counters.iter().rev().find(|(counter, _)| counter == field).map_or(0, |(_, v)| *v);
             let count = i64::try_from(value * u64::from(*times)).unwrap() + i64::from(*plus);
-            packet.extend((0..count.max(0)).map(|_| dice.byte()).collect::<Vec<_>>());
+            packet.extend((0..count.max(0)).map(|_| letter(dice)).collect::<Vec<_>>());
         }
         Pattern::Label(_, body) => walk(body, dice, packet, counters),
     }
@@ -270,7 +247,7 @@ fn value(field: &Field, dice: &mut Dice) -> u64 {
         .flat_map(|number| [number, number.swap_bytes() >> (64 - u32::from(field.bits))])
         .map(|number| number & ones(field.bits))
         .collect();
-    tries.extend((0..4).map(|_| dice.number(field.bits)));
+    tries.extend((0..4).map(|_| number(dice, field.bits)));
     let liked: Vec<u64> = tries.iter().copied().filter(|number| field.allows(*number)).collect();
     let tries = if liked.is_empty() { tries } else { liked };
     tries[dice.index(tries.len())]

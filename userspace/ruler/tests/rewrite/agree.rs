@@ -8,12 +8,14 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use proptest::{prelude::*, test_runner::TestCaseError};
+use proptest::{prop_assert_eq, test_runner::TestCaseError};
 use ruler::rewrite::{Bounds, Kind, Plan, Refusal, Scratch, anonymise::Anonymiser, apply};
 
 use super::{
+    dice::Dice,
     draft::{self, Draft},
     naive::{self, Mode},
+    shape,
     traffic::{self, Shape},
 };
 
@@ -62,12 +64,19 @@ pub(crate) struct Trial {
     bounds: Bounds,
 }
 
-pub(crate) fn trials() -> impl Strategy<Value = Trial> {
-    let least = prop_oneof![Just(0), Just(14), 0..80_usize];
-    let most = prop_oneof![3 => Just(65_535), 1 => 60..160_usize];
-    (traffic::shapes(), draft::drafts(), (0..40_usize, 0..40_usize), least, most).prop_map(
-        |(shape, draft, room, least, most)| Trial { shape, draft, room, bounds: Bounds { least, most } },
-    )
+pub(crate) fn trial(dice: &mut Dice) -> Trial {
+    let least = match dice.below(3) {
+        0 => 0,
+        1 => 14,
+        _ => dice.index(80),
+    };
+    let most = if dice.once_in(4) { 60 + dice.index(100) } else { 65_535 };
+    Trial {
+        bounds: Bounds { least, most },
+        room: (dice.index(40), dice.index(40)),
+        draft: draft::draft(dice),
+        shape: shape::shape(dice),
+    }
 }
 
 /// Each kind of plan that the rule allows gives the packet that the twin gives, or refuses it as the twin does.

@@ -1,11 +1,11 @@
-//! Random outputs: the packet's own items in their order, then cut, edited and set at random.
+//! Outputs made by dice: the packet's own items in their order, then cut, edited and set.
 //!
 //! They keep what the front end promises: arguments of functions are made exactly once, settings do not overlap.
 
-use proptest::prelude::*;
 use ruler::resolved::{Item, Part, Rule, Value};
 
 use super::{
+    dice::Dice,
     rule::{self, With as _, id, label},
     traffic::{Ip, Shape, Transport},
 };
@@ -16,7 +16,8 @@ pub(crate) struct Draft {
     split_ethernet: bool,
     /// How many items are left out before and behind.
     cut: (usize, usize),
-    edits: Vec<(Edit, prop::sample::Index)>,
+    /// And where: counted round the items.
+    edits: Vec<(Edit, usize)>,
     settings: [bool; 11],
 }
 
@@ -34,26 +35,33 @@ enum Edit {
     Maybe,
 }
 
-pub(crate) fn drafts() -> impl Strategy<Value = Draft> {
-    let edit = prop_oneof![
-        1 => Just(Edit::Zero),
-        1 => Just(Edit::Remove),
-        1 => Just(Edit::Duplicate),
-        1 => Just(Edit::SwapWithNext),
-        1 => Just(Edit::Unpad),
-        3 => Just(Edit::UnpadLast),
-        1 => prop::collection::vec(any::<u8>(), 0..8).prop_map(Edit::Constant),
-        2 => any::<u8>().prop_map(Edit::ConstantForIt),
-        1 => Just(Edit::Anonymised),
-        1 => Just(Edit::Maybe),
-    ];
-    let few = |most| prop_oneof![3 => Just(0), 1 => 0..=most];
-    let edits = prop_oneof![
-        1 => Just(Vec::new()),
-        2 => prop::collection::vec((edit, any::<prop::sample::Index>()), 1..3)
-    ];
-    (any::<bool>(), (few(4_usize), few(4_usize)), edits, any::<[bool; 11]>())
-        .prop_map(|(split_ethernet, cut, edits, settings)| Draft { split_ethernet, cut, edits, settings })
+pub(crate) fn draft(dice: &mut Dice) -> Draft {
+    // Most outputs leave out nothing.
+    let few = |dice: &mut Dice| if dice.once_in(4) { dice.index(5) } else { 0 };
+    Draft {
+        split_ethernet: dice.once_in(2),
+        cut: (few(dice), few(dice)),
+        edits: match dice.below(3) {
+            0 => Vec::new(),
+            _ => dice.some(1, 2, |dice| (edit(dice), dice.index(0x100))),
+        },
+        settings: std::array::from_fn(|_| dice.once_in(2)),
+    }
+}
+
+fn edit(dice: &mut Dice) -> Edit {
+    match dice.below(13) {
+        0 => Edit::Zero,
+        1 => Edit::Remove,
+        2 => Edit::Duplicate,
+        3 => Edit::SwapWithNext,
+        4 => Edit::Unpad,
+        5..8 => Edit::UnpadLast,
+        8 => Edit::Constant(dice.some(0, 7, Dice::any_byte)),
+        9..11 => Edit::ConstantForIt(dice.any_byte()),
+        11 => Edit::Anonymised,
+        _ => Edit::Maybe,
+    }
 }
 
 impl Draft {
@@ -65,7 +73,7 @@ impl Draft {
             if items.is_empty() {
                 break;
             }
-            let at = at.index(items.len());
+            let at = at % items.len();
             edit.apply(&mut items, at);
         }
         self.set(version, shape.transport, &mut items);

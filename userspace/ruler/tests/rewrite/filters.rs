@@ -12,8 +12,9 @@ use ruler::{
 };
 
 use crate::{
-    ANONYMISER, OFFLINE, rewritten,
+    ANONYMISER, OFFLINE, by_dice, rewritten,
     rule::{self, With as _, constant, id, item, label},
+    shape,
     traffic::{self, Ip, Transport},
 };
 
@@ -175,7 +176,7 @@ proptest! {
     #![proptest_config(crate::scale::RT08_REWRITES.cases())]
 
     #[test]
-    fn rt08_an_anonymised_packet_is_right_and_shows_no_address(mut shape in traffic::whole()) {
+    fn rt08_an_anonymised_packet_is_right_and_shows_no_address(mut shape in by_dice(shape::whole)) {
         // Addresses of bytes that nothing else in the output has, so that they can be looked for.
         shape.addresses.iter_mut().for_each(|byte| *byte |= 0x80);
         let version = if matches!(shape.ip, Ip::V4 { .. }) { 4 } else { 6 };
@@ -202,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn rt08_a_request_line_alone_is_a_right_packet(mut shape in traffic::whole()) {
+    fn rt08_a_request_line_alone_is_a_right_packet(mut shape in by_dice(shape::whole)) {
         shape.transport = Transport::Tcp;
         let Ip::V4 { .. } = shape.ip else { return Ok(()) };
         let rule = rule::rule(4, http_only());

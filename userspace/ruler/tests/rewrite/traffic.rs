@@ -4,8 +4,6 @@
 
 use std::ops::Range;
 
-use proptest::prelude::*;
-
 use super::{naive, rule};
 
 /// What a packet is like.
@@ -172,41 +170,4 @@ pub(crate) fn is_whole(shape: &Shape) -> bool {
         Ip::V6 { extension } => extension == Some(44),
     };
     !is_fragment && !shape.unsummed
-}
-
-pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
-    let fragment = prop_oneof![8 => Just(0), 2 => Just(0x4000), 1 => Just(0x2000), 1 => Just(0x0010)];
-    // Hop-by-hop and destination options; of a fragment header the same bytes say "more to come".
-    let extension = prop::option::of(prop_oneof![2 => Just(0), 2 => Just(60), 1 => Just(44)]);
-    let ip = prop_oneof![
-        (0..=10u8, fragment).prop_map(|(words, fragment)| Ip::V4 { words, fragment }),
-        extension.prop_map(|extension| Ip::V6 { extension }),
-    ];
-    let transport = prop_oneof![Just(Transport::Tcp), Just(Transport::Udp)];
-    let payload = prop::collection::vec(any::<u8>(), rule::HEAD_LEN..40);
-    let padding = prop::collection::vec(any::<u8>(), 0..8);
-    let bits = (prop::bool::weighted(0.9), prop::bool::weighted(0.2));
-    (ip, transport, 0..=10u8, payload, padding, any::<[u8; 32]>(), bits).prop_map(
-        |(ip, transport, tcp_words, payload, padding, addresses, (has_maybe, unsummed))| Shape {
-            ip,
-            transport,
-            tcp_words,
-            has_maybe,
-            payload,
-            padding,
-            addresses,
-            unsummed,
-        },
-    )
-}
-
-/// Those that [`is_whole`] says are.
-pub(crate) fn whole() -> impl Strategy<Value = Shape> {
-    shapes().prop_map(|shape| {
-        let ip = match shape.ip {
-            Ip::V4 { words, .. } => Ip::V4 { words, fragment: 0 },
-            Ip::V6 { extension } => Ip::V6 { extension: extension.filter(|kind| *kind != 44) },
-        };
-        Shape { ip, unsummed: false, ..shape }
-    })
 }

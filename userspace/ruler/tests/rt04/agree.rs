@@ -1,11 +1,11 @@
 //! One program on every engine, and random packets: all say what the oracle says.
 //!
-//! It makes no programs: tests and fuzzing do.
+//! It makes no programs, and no choices: tests and fuzzing do.
 #![allow(dead_code, reason = "what was seen is nothing to who fuzzes")]
 
 use std::cell::Cell;
 
-use proptest::{prelude::*, test_runner::TestCaseError};
+use proptest::{prop_assert_eq, test_runner::TestCaseError};
 use ruler::{
     bundle::Bundle,
     dfa, diagnostic,
@@ -78,22 +78,21 @@ struct Trial<'a> {
     found: Vec<Option<Match>>,
 }
 
-/// Holds every engine of a program against the oracle, on packets that its rules and the seed make.
-pub(crate) fn agree(program: &Program, seed: u64, seen: &Seen) -> Result<(), TestCaseError> {
-    let mut dice = Dice(seed);
+/// Holds every engine of a program against the oracle, on packets that its rules and the dice make.
+pub(crate) fn agree(program: &Program, dice: &mut Dice, seen: &Seen) -> Result<(), TestCaseError> {
     let text = program.text();
     let bundle = Bundle::new("a.rl", text.clone());
     let (mut filters, found) = ruler::resolve(&bundle);
     prop_assert_eq!(filters.len(), 1, "{}\n{}", text, diagnostic::text(&bundle, &found));
     let arena_bytes = [1 << 14, 1 << 18][dice.index(2)];
     let params = Params { bounds: OFFLINE, key: None };
-    let engines = Engines::new(filters.remove(0), &limits(&mut dice), arena_bytes, params);
+    let engines = Engines::new(filters.remove(0), &limits(dice), arena_bytes, params);
     if !engines.has_tables() {
         count(&seen.without_tables);
     }
     let mut trial = Trial { text: &text, engines, packets: Vec::new(), found: Vec::new() };
     for _ in 0..PACKETS {
-        let mut packet = made::packet(&mut dice, &trial.engines.filter);
+        let mut packet = made::packet(dice, &trial.engines.filter);
         packet.truncate(PACKET_BYTES_MAX);
         match oracle::judge(&trial.engines.filter, &packet) {
             Ok(found) => {

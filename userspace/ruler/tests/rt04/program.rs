@@ -1,11 +1,11 @@
-//! Programs of the grammar, at random: small, short of alphabet so that rules overlap, and written out as text.
+//! Programs of the grammar, made by dice: small, short of alphabet so that rules overlap, and written out as text.
 //!
 //! It keeps what the static rules ask for (nothing that may be empty is repeated, no label stands in a repetition), so that
 //! each program can be used.
 
 use std::fmt::Write as _;
 
-use proptest::prelude::*;
+use super::made::Dice;
 
 /// Rules in order.
 #[derive(Clone, Debug)]
@@ -80,93 +80,126 @@ const WORDS: [&str; 6] = ["\"abc\"", "\"bcabc\"", "\"Abc\"i", "\"cab\"i", "hex\"
 const TEMPLATES: &str =
     "pattern Fixed : a:byte b:byte#2 c:bit#4 d:bit#4 ;\npattern Counting : n:0..3 v:byte#(n*2) ;\n";
 
-pub(crate) fn programs() -> impl Strategy<Value = Program> {
-    let rule = (prop::collection::vec(part(), 1..4), any::<bool>(), action()).prop_map(
-        |(mut items, open, action)| {
-            if open {
-                items.push(Part::Named(Box::new(Part::Any)));
-            }
-            Rule { items, action }
-        },
-    );
-    prop_oneof![
-        4 => prop::collection::vec(rule, 1..5).prop_map(Program),
-        1 => searches(),
-    ]
+/// How deep parts stand in parts.
+const DEPTH: u8 = 3;
+
+pub(crate) fn program(dice: &mut Dice) -> Program {
+    if dice.once_in(5) {
+        return searches(dice);
+    }
+    Program(dice.some(1, 4, |dice| {
+        let mut items = dice.some(1, 3, |dice| part(dice, DEPTH));
+        if dice.once_in(2) {
+            items.push(Part::Named(Box::new(Part::Any)));
+        }
+        Rule { items, action: action(dice) }
+    }))
 }
 
 /// Rules that search for words anywhere, and one for the rest.
-fn searches() -> impl Strategy<Value = Program> {
-    let word = || (0..WORDS.len()).prop_map(|word| vec![Part::Named(Box::new(Part::Word(word)))]);
-    let rule = (prop::collection::vec(word(), 1..4), action())
-        .prop_map(|(words, action)| Rule { items: vec![Part::Any, Part::Group(words), Part::Any], action });
-    (prop::collection::vec(rule, 1..5), action()).prop_map(|(mut rules, action)| {
-        rules.push(Rule { items: vec![Part::Any], action });
-        Program(rules)
-    })
+fn searches(dice: &mut Dice) -> Program {
+    let mut rules = dice.some(1, 4, |dice| {
+        let words = dice.some(1, 3, |dice| vec![Part::Named(Box::new(Part::Word(dice.index(WORDS.len()))))]);
+        Rule { items: vec![Part::Any, Part::Group(words), Part::Any], action: action(dice) }
+    });
+    rules.push(Rule { items: vec![Part::Any], action: action(dice) });
+    Program(rules)
 }
 
-fn byte() -> impl Strategy<Value = u8> {
-    prop::sample::select(vec![0, 1, 2, 3, 0x45, 0x46, 0x61, 0x80, 0xff])
+fn byte(dice: &mut Dice) -> u8 {
+    dice.one_of(&[0, 1, 2, 3, 0x45, 0x46, 0x61, 0x80, 0xff])
 }
 
-fn wide() -> impl Strategy<Value = u16> {
-    (byte(), byte()).prop_map(|(high, low)| u16::from_be_bytes([high, low]))
+fn wide(dice: &mut Dice) -> u16 {
+    u16::from_be_bytes([byte(dice), byte(dice)])
 }
 
-fn part() -> impl Strategy<Value = Part> {
-    let half = || prop::option::of(0..16_u8);
-    let leaf = prop_oneof![
-        3 => Just(Part::Byte),
-        2 => Just(Part::Any),
-        4 => byte().prop_map(Part::Value),
-        1 => (byte(), byte()).prop_map(|(a, b)| Part::Range(a.min(b), a.max(b))),
-        1 => (byte(), 1..=255_u8).prop_map(|(value, mask)| Part::Mask(value & mask, mask)),
-        1 => (byte(), byte()).prop_map(|(a, b)| Part::Not(a, b)),
-        1 => wide().prop_map(Part::Big),
-        1 => wide().prop_map(Part::Little),
-        1 => (wide(), wide()).prop_map(|(a, b)| Part::WideRange(a.min(b), a.max(b))),
-        1 => (half(), half()).prop_map(|(a, b)| Part::Halves(a, b)),
-        1 => prop::collection::vec(byte(), 1..4).prop_map(Part::Text),
-        1 => prop::collection::vec(prop::sample::select(b"aAbE@".to_vec()), 1..3).prop_map(Part::Caseless),
-        1 => (0..WORDS.len()).prop_map(Part::Word),
-        1 => (byte(), wide()).prop_map(|(a, b)| Part::Fixed(a, b)),
-        1 => prop::option::of(0..4_u8).prop_map(Part::Counting),
-    ];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        let arms = prop::collection::vec(prop::collection::vec(inner.clone(), 1..3), 1..4);
-        let count = prop_oneof![
-            (1..4_u8).prop_map(Count::Exactly),
-            (0..3_u8, 1..4_u8).prop_map(|(least, more)| Count::Range(least, least + more)),
-            (0..3_u8).prop_map(Count::AtLeast),
-            Just(Count::Star),
-            Just(Count::Plus),
-            Just(Count::Perhaps),
-        ];
-        prop_oneof![
-            2 => arms.prop_map(Part::Group),
-            2 => (inner.clone(), count).prop_map(|(body, count)| Part::Repeat(Box::new(body), count)),
-            3 => inner.clone().prop_map(|body| Part::Named(Box::new(body))),
-            1 => (any::<bool>(), inner, 1..4_u8, -2..4_i8)
-                .prop_map(|(first, between, times, plus)| Part::Counted(first, Box::new(between), times, plus)),
-        ]
-    })
+/// From `first`, so many.
+fn small(dice: &mut Dice, first: u8, count: u8) -> u8 {
+    first + u8::try_from(dice.below(u64::from(count))).unwrap()
 }
 
-fn action() -> impl Strategy<Value = Action> {
-    let choice = prop_oneof![
-        4 => Just(Choice::Label),
-        1 => Just(Choice::Zero),
-        2 => Just(Choice::Set),
-        1 => Just(Choice::Length),
-        1 => Just(Choice::Constant),
-    ];
-    let items = prop::collection::vec((choice, any::<usize>()), 1..5);
-    prop_oneof![
-        1 => any::<u16>().prop_map(Action::Accept),
-        1 => any::<u16>().prop_map(Action::Reject),
-        3 => (items, 0..100_u16).prop_map(|(items, code)| Action::Rewrite(items, code)),
-    ]
+/// Outside most parts have others in them, inside few do.
+fn part(dice: &mut Dice, depth: u8) -> Part {
+    let has_parts = match depth {
+        0 => return leaf(dice),
+        1 => dice.once_in(18),
+        2 => dice.once_in(3),
+        _ => !dice.once_in(10),
+    };
+    if has_parts { compound(dice, depth - 1) } else { part(dice, depth - 1) }
+}
+
+fn leaf(dice: &mut Dice) -> Part {
+    let half = |dice: &mut Dice| dice.once_in(2).then(|| small(dice, 0, 16));
+    match dice.below(21) {
+        0..3 => Part::Byte,
+        3..5 => Part::Any,
+        5..9 => Part::Value(byte(dice)),
+        9 => {
+            let (a, b) = (byte(dice), byte(dice));
+            Part::Range(a.min(b), a.max(b))
+        }
+        10 => {
+            let (value, mask) = (byte(dice), small(dice, 1, 255));
+            Part::Mask(value & mask, mask)
+        }
+        11 => Part::Not(byte(dice), byte(dice)),
+        12 => Part::Big(wide(dice)),
+        13 => Part::Little(wide(dice)),
+        14 => {
+            let (a, b) = (wide(dice), wide(dice));
+            Part::WideRange(a.min(b), a.max(b))
+        }
+        15 => Part::Halves(half(dice), half(dice)),
+        16 => Part::Text(dice.some(1, 3, byte)),
+        17 => Part::Caseless(dice.some(1, 2, |dice| dice.one_of(b"aAbE@"))),
+        18 => Part::Word(dice.index(WORDS.len())),
+        19 => Part::Fixed(byte(dice), wide(dice)),
+        _ => Part::Counting(dice.once_in(2).then(|| small(dice, 0, 4))),
+    }
+}
+
+/// A part with parts of this depth.
+fn compound(dice: &mut Dice, depth: u8) -> Part {
+    match dice.below(8) {
+        0..2 => Part::Group(dice.some(1, 3, |dice| dice.some(1, 2, |dice| part(dice, depth)))),
+        2..4 => Part::Repeat(Box::new(part(dice, depth)), count(dice)),
+        4..7 => Part::Named(Box::new(part(dice, depth))),
+        _ => {
+            let (first, between) = (dice.once_in(2), Box::new(part(dice, depth)));
+            let (times, plus) = (small(dice, 1, 3), small(dice, 0, 6).cast_signed() - 2);
+            Part::Counted(first, between, times, plus)
+        }
+    }
+}
+
+fn count(dice: &mut Dice) -> Count {
+    match dice.below(6) {
+        0 => Count::Exactly(small(dice, 1, 3)),
+        1 => {
+            let least = small(dice, 0, 3);
+            Count::Range(least, least + small(dice, 1, 3))
+        }
+        2 => Count::AtLeast(small(dice, 0, 3)),
+        3 => Count::Star,
+        4 => Count::Plus,
+        _ => Count::Perhaps,
+    }
+}
+
+fn action(dice: &mut Dice) -> Action {
+    use Choice::{Constant, Label, Length, Set, Zero};
+    const CHOICES: [Choice; 9] = [Label, Label, Label, Label, Zero, Set, Set, Length, Constant];
+    let code = |dice: &mut Dice, codes| u16::try_from(dice.below(codes)).unwrap();
+    match dice.below(5) {
+        0 => Action::Accept(code(dice, 0x1_0000)),
+        1 => Action::Reject(code(dice, 0x1_0000)),
+        _ => {
+            let items = dice.some(1, 4, |dice| (dice.one_of(&CHOICES), dice.index(0x1_0000)));
+            Action::Rewrite(items, code(dice, 100))
+        }
+    }
 }
 
 impl Program {
