@@ -71,6 +71,9 @@ pub const RT05_FILTERS: Scale = Scale { run: 125, deep: 5_000 };
 /// RT6: random filters whose header programs are measured, and cut at several depths.
 pub const RT06_FILTERS: Scale = Scale { run: 40, deep: 1_000 };
 
+/// RT13: inputs made by dice for the fuzz target of header programs.
+pub const RT13_INPUTS: Scale = Scale { run: 50, deep: 5_000 };
+
 impl Scale {
     /// The number that counts now.
     #[must_use]

@@ -9,12 +9,8 @@ use abi::{
 };
 use anyhow::{Context as _, Result, ensure};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, libbpf_sys};
-use octroi_tests::{
-    lab::{self, Need},
-    scale::Seed,
-};
 use ruler::{
-    dag::{Dag, Decision, Limits, Node, NodeId},
+    dag::{Dag, Decision, Node, NodeId},
     ebpf::{
         CASES_MAX, Counter, Program, Scope, Settings,
         insn::{Alu, Class, Insn, Reg},
@@ -27,16 +23,8 @@ use xsk::bpf::{
 };
 use zerocopy::FromBytes as _;
 
-use crate::made::{self, Dice};
-
-/// Random rules share few tests, so that their DAGs are as large as they may be.
-pub(crate) const SMALL: Limits = Limits { nodes: 4_000, entries: 1 << 16 };
 /// Any number.
 pub(crate) const GENERATION: u8 = 0xa7;
-/// The kernel runs no shorter frame.
-pub(crate) const FRAME_MIN: usize = 14;
-/// Filters for which the watch over a hanging test lasts.
-const WATCH: u64 = 50;
 
 const XDP_TX: i32 = 3;
 const TAIL_CALL: i32 = 12;
@@ -264,34 +252,4 @@ pub(crate) fn stop(dag: &Dag, depth: u32, frame: &[u8]) -> NodeId {
 /// How many counters a filter's program has.
 pub(crate) fn entries(filter: &Filter) -> u32 {
     Counter::entries(u16::try_from(filter.rules.len()).unwrap())
-}
-
-/// A packet that the kernel runs.
-pub(crate) fn frame(dice: &mut Dice, filter: &Filter) -> Vec<u8> {
-    let mut packet = made::packet(dice, filter);
-    packet.resize(packet.len().max(FRAME_MIN), 0x45);
-    packet
-}
-
-/// Either scope.
-pub(crate) fn scope(dice: &mut Dice) -> Scope {
-    if dice.once_in(2) { Scope::Steered } else { Scope::Interface }
-}
-
-/// The filters of a test, some at a time, so that the watch is set anew.
-pub(crate) fn each_filter(
-    id: &'static str,
-    filters: u64,
-    mut each: impl FnMut(&mut Dice, &Filter) -> Result<()>,
-) -> Result<()> {
-    let seed = Seed::get();
-    for begin in (0..filters).step_by(usize::try_from(WATCH)?) {
-        let Some(_lab) = lab::require(id, &[Need::Bpf])? else { return Ok(()) };
-        for number in begin..filters.min(begin + WATCH) {
-            let mut dice = Dice(seed.0.wrapping_add(number));
-            let filter = made::filter(&mut dice);
-            each(&mut dice, &filter).with_context(|| format!("{seed}, filter {number}: {filter:#?}"))?;
-        }
-    }
-    Ok(())
 }
