@@ -51,9 +51,9 @@ enum Task {
         #[arg(long, num_args = 0.., value_name = "IDS")]
         deep: Option<Vec<String>>,
     },
-    /// Look for inputs that break a property: `fuzz [TARGET] [--seconds N]`. It needs cargo-fuzz and a nightly toolchain.
+    /// Look for inputs that break a property: `fuzz [TARGET] [--seconds N]`. It needs cargo-fuzz, and root for ruler_ebpf.
     Fuzz {
-        /// Only this one: ruler_source, ruler_packet, ruler_rewrite.
+        /// Only this one: ruler_source, ruler_packet, ruler_rewrite, ruler_ebpf.
         target: Option<String>,
         /// For each target.
         #[arg(long, value_name = "N", default_value_t = 60)]

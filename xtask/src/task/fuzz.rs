@@ -1,6 +1,7 @@
 //! `fuzz`: every target for a while, by cargo-fuzz; what it finds is shown, and belongs into `fuzz/regressions/`.
 //!
-//! It installs nothing and passes no stable compiler off as a nightly one: where a tool is missing it says so and fails.
+//! A stable toolchain is enough: our code is safe Rust, so no sanitizer looks for more than its own checks do, and only
+//! sanitizers need a nightly one. It installs nothing: where cargo-fuzz is missing it says so and fails.
 
 use std::process::Command;
 
@@ -12,34 +13,41 @@ use crate::repo::Repo;
 /// The workspace with the targets.
 const FUZZ: &str = "fuzz";
 
-/// What can be fuzzed.
-const TARGETS: [&str; 3] = ["ruler_source", "ruler_packet", "ruler_rewrite"];
+/// What can be fuzzed. The last loads programs into the kernel.
+const TARGETS: [&str; 4] = ["ruler_source", "ruler_packet", "ruler_rewrite", "ruler_ebpf"];
+
+/// What is given text: words of the language, and programs that come with it to begin from.
+const TEXT: &str = TARGETS[0];
+const WORDS: &str = "-dict=dictionaries/ruler_source";
+const FILTERS: &str = "../userspace/ruler/filters";
+
+/// What a target may take (B11), in MiB.
+const MEMORY: u32 = 512;
+/// For how many seconds one input may keep a target busy.
+const INPUT_SECONDS: u32 = 30;
+/// The longest input.
+const INPUT_BYTES: u32 = 2_048;
 
 /// Fuzzes one target, or all of them, each for so many seconds.
 ///
 /// # Errors
-/// If there is no such target, a tool is missing, or an input breaks a property.
+/// If there is no such target, cargo-fuzz is missing, a target lacks a privilege, or an input breaks a property.
 pub(crate) fn run(repo: &Repo, target: Option<&str>, seconds: u32) -> Result<()> {
     let targets = chosen(target)?;
-    let answers = |args: &[&str]| child::output(Command::new("rustup").args(args)).is_ok();
-    let nightly = answers(&["run", "nightly", "rustc", "--version"]);
-    let missing = missing(nightly, nightly && answers(&["run", "nightly", "cargo", "fuzz", "--version"]));
-    if !missing.is_empty() {
-        bail!("fuzzing needs, and this machine lacks:\n{}", missing.join("\n"));
-    }
-    let mut broken = Vec::new();
+    require(child::output(child::cargo().args(["fuzz", "--version"])).is_ok())?;
+    let mut failed = Vec::new();
     for target in targets {
         eprintln!("{target}: {seconds} s");
         std::fs::create_dir_all(repo.join(&format!("{FUZZ}/corpus/{target}")))?;
         if let Err(error) = child::run(&mut command(repo, target, seconds)) {
             eprintln!("{error:#}");
-            broken.push(target);
+            failed.push(target);
         }
     }
-    if !broken.is_empty() {
+    if !failed.is_empty() {
         bail!(
-            "broken: {}. The inputs lie in {FUZZ}/artifacts; move them to {FUZZ}/regressions and see `cargo test` fail",
-            broken.join(", ")
+            "failed: {}. An input that broke a property lies in {FUZZ}/artifacts; move it to {FUZZ}/regressions and see `cargo test` fail",
+            failed.join(", ")
         );
     }
     Ok(())
@@ -54,23 +62,25 @@ fn chosen(name: Option<&str>) -> Result<Vec<&'static str>> {
     }
 }
 
-/// A line for each tool that is not here, with how to get it.
-fn missing(nightly: bool, cargo_fuzz: bool) -> Vec<&'static str> {
-    let tools = [
-        (nightly, "  a nightly toolchain: rustup toolchain install nightly"),
-        (cargo_fuzz, "  cargo-fuzz: cargo install cargo-fuzz"),
-    ];
-    tools.into_iter().filter(|(here, _)| !here).map(|(_, line)| line).collect()
+/// cargo-fuzz, or how to get it.
+fn require(has_cargo_fuzz: bool) -> Result<()> {
+    if !has_cargo_fuzz {
+        bail!("fuzzing needs cargo-fuzz, which is not here: cargo install cargo-fuzz");
+    }
+    Ok(())
 }
 
 /// The corpus is what earlier runs found, then what is kept for good.
 fn command(repo: &Repo, target: &str, seconds: u32) -> Command {
-    let mut command = Command::new("rustup");
-    command.current_dir(repo.join(FUZZ)).args(["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir", "."]);
+    let mut command = child::cargo();
+    command.current_dir(repo.join(FUZZ)).args(["fuzz", "run", "--fuzz-dir", ".", "--sanitizer", "none"]);
     let (corpus, kept) = (format!("corpus/{target}"), format!("regressions/{target}"));
-    command.args([target, &corpus, &kept, "--"]).arg(format!("-max_total_time={seconds}"));
-    // A build script that asks for cargo would get this one's.
-    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    command.args([target, &corpus, &kept]);
+    let text = target == TEXT;
+    command.args(text.then_some(FILTERS)).arg("--").args(text.then_some(WORDS));
+    command.arg(format!("-max_total_time={seconds}"));
+    command.arg(format!("-rss_limit_mb={MEMORY}")).arg(format!("-timeout={INPUT_SECONDS}"));
+    command.arg(format!("-max_len={INPUT_BYTES}"));
     command
 }
 
@@ -88,9 +98,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_remedy() {
-        assert!(missing(true, true).is_empty());
-        assert_eq!(missing(true, false), ["  cargo-fuzz: cargo install cargo-fuzz"]);
-        assert_eq!(missing(false, false).len(), 2);
+        assert!(require(true).is_ok());
+        assert!(require(false).unwrap_err().to_string().ends_with("cargo install cargo-fuzz"));
     }
 
     #[test]
@@ -102,10 +111,23 @@ mod tests {
             assert!(0 < kept.count(), "{target}");
         }
         let typed = child::typed(&command(&repo, TARGETS[1], 5));
-        assert!(
-            typed.contains("run --fuzz-dir . ruler_packet corpus/ruler_packet regressions/ruler_packet"),
-            "{typed}"
-        );
-        assert!(typed.ends_with("-- -max_total_time=5"), "{typed}");
+        let corpora = "none ruler_packet corpus/ruler_packet regressions/ruler_packet -- -max_total_time=5 ";
+        assert!(typed.starts_with("cargo fuzz run ") && typed.contains(corpora), "{typed}");
+        assert!(typed.contains(" -rss_limit_mb=512 ") && !typed.contains("-dict"), "{typed}");
+        let typed = child::typed(&command(&repo, TEXT, 5));
+        assert!(typed.contains(" ../userspace/ruler/filters -- -dict=dictionaries/ruler_source "), "{typed}");
+        assert!(repo.join(&format!("{FUZZ}/dictionaries/{TEXT}")).is_file());
+    }
+
+    #[test]
+    fn every_program_is_a_target() {
+        let programs = std::fs::read_dir(Repo::here().join(&format!("{FUZZ}/fuzz_targets"))).unwrap();
+        for program in programs.map(|entry| entry.unwrap().path()) {
+            assert!(
+                TARGETS.contains(&program.file_stem().unwrap().to_str().unwrap()),
+                "{}",
+                program.display()
+            );
+        }
     }
 }
