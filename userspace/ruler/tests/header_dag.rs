@@ -129,6 +129,19 @@ fn paths_together_are_the_rule_and_the_first_that_holds_has_its_labels() {
 }
 
 #[test]
+fn ways_that_end_nowhere_are_not_all_tried() {
+    // Each part doubles the ways, and no packet has the last: a field that must be two values at once.
+    let byte =
+        |value| Allowed::AnyOf(vec![Test { order: Order::Big, mask: u64::MAX, first: value, last: value }]);
+    let literal = |bytes: &[u64]| Pattern::Run(bytes.iter().map(|value| exactly(8, *value)).collect());
+    let choice = Pattern::Alt(vec![literal(&[1]), literal(&[2, 3])]);
+    let never = Pattern::Run(vec![Field { bits: 8, all_of: vec![byte(4), byte(5)], counts: None }]);
+    let pattern = Pattern::Seq([vec![choice; 40], vec![never]].concat());
+    let paths = split(RuleId(0), &pattern);
+    assert!(!paths.is_empty() && paths.len() <= PATHS_MAX, "{} paths", paths.len());
+}
+
+#[test]
 fn rt05_the_dag_says_what_the_rules_say() {
     let (mut decided, mut open) = (0_u32, 0_u32);
     for seed in 0..cases() {

@@ -16,6 +16,8 @@ use crate::resolved::{Counter, Field, LabelId, Pattern, RuleId};
 
 /// A repetition with more choices than this stays in the rest.
 const CHOICES_MAX: u32 = 4;
+/// Ways that no packet can go, after which none forks any more.
+const DEAD_ENDS_MAX: usize = 256;
 /// Literal bytes that are compared at once: longer pieces would be shared by fewer rules.
 const JOINED_BYTES_MAX: u8 = 4;
 
@@ -24,11 +26,16 @@ const JOINED_BYTES_MAX: u8 = 4;
 pub fn split(rule: RuleId, pattern: &Pattern) -> Vec<Path> {
     let mut done = Vec::new();
     let mut open = vec![Walk::new(pattern)];
+    let mut dead_ends = 0;
     while let Some(walk) = open.pop() {
-        let room = PATHS_MAX - done.len() - open.len();
+        // A way that ends nowhere leaves its room to others: without a bound each choice before it would double them.
+        let room = if dead_ends < DEAD_ENDS_MAX { PATHS_MAX - done.len() - open.len() } else { 1 };
         match walk.clone().go(room) {
             Step::On(walk) => open.push(walk),
-            Step::Fork(ways) => open.extend(ways.into_iter().rev()),
+            Step::Fork(ways) => {
+                dead_ends += usize::from(ways.is_empty());
+                open.extend(ways.into_iter().rev());
+            }
             Step::Stop => done.push(walk.finish(rule)),
         }
     }
