@@ -74,6 +74,8 @@ fn require(has_cargo_fuzz: bool) -> Result<()> {
 fn command(repo: &Repo, target: &str, seconds: u32) -> Command {
     let mut command = child::cargo();
     command.current_dir(repo.join(FUZZ)).args(["fuzz", "run", "--fuzz-dir", ".", "--sanitizer", "none"]);
+    // What is compared is seldom a part of an input, and tracing it takes more than half of the time.
+    command.arg("--no-trace-compares");
     let (corpus, kept) = (format!("corpus/{target}"), format!("regressions/{target}"));
     command.args([target, &corpus, &kept]);
     let text = target == TEXT;
@@ -111,7 +113,7 @@ mod tests {
             assert!(0 < kept.count(), "{target}");
         }
         let typed = child::typed(&command(&repo, TARGETS[1], 5));
-        let corpora = "none ruler_packet corpus/ruler_packet regressions/ruler_packet -- -max_total_time=5 ";
+        let corpora = "none --no-trace-compares ruler_packet corpus/ruler_packet regressions/ruler_packet -- -max_total_time=5 ";
         assert!(typed.starts_with("cargo fuzz run ") && typed.contains(corpora), "{typed}");
         assert!(typed.contains(" -rss_limit_mb=512 ") && !typed.contains("-dict"), "{typed}");
         let typed = child::typed(&command(&repo, TEXT, 5));
