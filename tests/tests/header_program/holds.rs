@@ -25,11 +25,15 @@ const FRAMES: usize = 16;
 /// The longest that is cut at every length.
 const CUT: usize = 128;
 
-/// How many frames came to a leaf in the kernel, and how many a worker goes on with.
+/// How many frames were compared.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// Came to a leaf in the kernel.
     pub(crate) whole: u64,
+    /// Are gone on with by a worker.
     pub(crate) stopped: u64,
+    /// Were cut somewhere.
+    pub(crate) cut: u64,
 }
 
 /// A program of the grammar, or a tree that the grammar may not say.
@@ -72,6 +76,7 @@ pub(crate) fn agree(chain: &Chain, filter: &Filter, dice: &mut Dice, seen: &mut 
     for length in (FRAME_MIN..=CUT).filter(|length| *length < 32 || length % 8 == turn) {
         let context = || format!("{length} of {longest:x?}\n{program}");
         case.agrees(&longest[..length]).with_context(context)?;
+        seen.cut += 1;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use std::{
 use ruler::{
     dag::{Dag, Decision, Node, Reached, paths::Mark},
     dfa::{Dfa, Large, Nfa, Small, Table},
+    diagnostic::Diagnostic,
     exec::{
         ladder::{self, Slow},
         lanes,
@@ -82,14 +83,25 @@ pub(crate) fn slow_allowed() -> filter::Limits {
 impl Engines {
     /// With automata of the whole filter made as `limits` say, but for the arena.
     pub(crate) fn new(filter: Filter, limits: &filter::Limits, arena_bytes: usize, params: Params) -> Self {
+        let made = Self::unless_refused(filter, limits, arena_bytes, params);
+        made.unwrap_or_else(|found| panic!("the filter does not compile: {found:?}"))
+    }
+
+    /// The same, or why the filter does not compile.
+    pub(crate) fn unless_refused(
+        filter: Filter,
+        limits: &filter::Limits,
+        arena_bytes: usize,
+        params: Params,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (compiled, found) = filter::Filter::build(&filter, "a.rl", limits);
+        let Some(compiled) = compiled else { return Err(found) };
         let nodes: Vec<ir::Node> =
             filter.rules.iter().map(|rule| ir::lower(&rule.pattern).unwrap()).collect();
         let rules: Vec<(RuleId, &ir::Node)> = (0..).map(RuleId).zip(&nodes).collect();
         let nfa = Nfa::of_rules(&rules, 1 << 20).unwrap();
         let dfa = Dfa::new(&nfa, &limits.engines.dfa).ok();
-        let (compiled, found) = filter::Filter::build(&filter, "a.rl", limits);
-        let Some(compiled) = compiled else { panic!("the filter does not compile: {found:?}") };
-        Self {
+        Ok(Self {
             tables: dfa.map(|dfa| (Small::new(&dfa), Large::new(&dfa))),
             lazy: Lazy::new(nfa.clone(), arena_bytes),
             dag: Dag::build(&filter, &limits.dag),
@@ -98,7 +110,7 @@ impl Engines {
             nfa,
             filter,
             params,
-        }
+        })
     }
 
     /// Whether there are tables for the whole filter.

@@ -35,12 +35,13 @@ fn b12_rt04_every_engine_says_what_the_oracle_says() {
         panic!("{failure}");
     }
     let [pairs, matched, rewritten] = [&seen.pairs, &seen.matched, &seen.rewritten].map(Cell::get);
-    let [decided, without_tables, given_up] =
-        [&seen.decided, &seen.without_tables, &seen.given_up].map(Cell::get);
+    let [decided, without_tables, given_up, refused] =
+        [&seen.decided, &seen.without_tables, &seen.given_up, &seen.refused].map(Cell::get);
     println!(
-        "{pairs} pairs: {matched} matched, {rewritten} rewritten, {decided} decided by the header; {given_up} given up; {without_tables} programs without tables"
+        "{pairs} pairs: {matched} matched, {rewritten} rewritten, {decided} decided by the header; {given_up} given up; {without_tables} programs without tables, {refused} refused"
     );
     assert!(cases * 19 < pairs, "{pairs} pairs");
     assert!(cases < matched && cases < rewritten && cases < decided, "{matched}, {rewritten}, {decided}");
+    assert!(refused <= cases / 1_000, "{refused} programs refused");
     assert!(without_tables < cases / 3, "{without_tables} programs without tables");
 }
