@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 struct Scene(TempDir);
@@ -239,4 +239,33 @@ fn bench_measures_each_side_as_often() {
     assert_eq!(rows[0]["ratio_to_one"], 1.0);
     let (status, _, error) = scene.run(&["bench", "f.rl", "--peers"]);
     assert!(status == 1 && error.contains("cargo xtask bench ruler"), "{error}");
+}
+
+#[test]
+fn the_language_server_speaks_on_standard_input_and_output() {
+    let scene = Scene::new(&[]);
+    let framed = |message: Value| {
+        let text = message.to_string();
+        format!("Content-Length: {}\r\n\r\n{text}", text.len())
+    };
+    let uri = format!("file://{}", scene.path("a.rl").display());
+    let document =
+        json!({ "uri": uri, "languageId": "ruler", "version": 1, "text": "filter a 1 * => accep;" });
+    let talk = [
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "capabilities": {} } }),
+        json!({ "jsonrpc": "2.0", "method": "initialized", "params": {} }),
+        json!({ "jsonrpc": "2.0", "method": "textDocument/didOpen", "params": { "textDocument": document } }),
+        // Answered, so that what it says before is there before the end.
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "shutdown" }),
+        json!({ "jsonrpc": "2.0", "method": "exit" }),
+    ];
+    let output = scene.fed(&["language-server", "--stdio"], talk.map(framed).concat().as_bytes());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.starts_with("Content-Length: "), "{said}");
+    assert!(said.contains("\"textDocumentSync\":1") && said.contains("\"id\":2,\"result\":null"), "{said}");
+    // An editor that is gone is an end, and one that speaks another language an error.
+    let output = scene.fed(&["language-server"], b"");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!error.is_empty() && !error.contains("panicked"), "{error}");
 }

@@ -9,6 +9,7 @@ mod compile;
 mod dump;
 mod header;
 mod key;
+mod language_server;
 mod list;
 mod program;
 mod run;
@@ -28,6 +29,7 @@ pub(crate) enum Ruler {
     Dump(dump::Dump),
     Bench(bench::Bench),
     List(list::List),
+    LanguageServer(language_server::LanguageServer),
 }
 
 impl Ruler {
@@ -43,6 +45,7 @@ impl Ruler {
             Self::Bench(bench) => bench.run(),
             Self::Run(run) => run.run(global),
             Self::List(list) => list.run(global),
+            Self::LanguageServer(server) => server.run(),
         }
     }
 }

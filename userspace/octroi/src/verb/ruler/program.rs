@@ -3,6 +3,7 @@
 //! It reads regular files only as far as a source may be long, and prints what is wrong with them to standard error.
 use std::{
     fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -47,8 +48,20 @@ impl Options {
     /// # Errors
     /// A file cannot be read. An included one that is not there is a diagnostic instead.
     pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
+        self.read_by(name(file)?, |name| File::open(name))
+    }
+
+    /// Reads a program whose files are opened by `open`.
+    ///
+    /// # Errors
+    /// As [`Options::read`].
+    pub(crate) fn read_by<R: Read>(
+        &self,
+        file: &str,
+        open: impl FnMut(&str) -> io::Result<R>,
+    ) -> Result<Bundle> {
         let search = self.include.iter().map(|directory| name(directory)).collect::<Result<Vec<_>>>()?;
-        Ok(Bundle::read(name(file)?, &search, |name| File::open(name))?)
+        Ok(Bundle::read(file, &search, open)?)
     }
 
     /// How much its filters may need.
