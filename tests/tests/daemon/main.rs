@@ -46,6 +46,7 @@ mod road_targets;
 mod road_upgrade;
 mod rt10_configured;
 mod rt10_filters;
+mod rt10_lengths;
 mod stacks;
 
 use octroi_tests::lab::Need;

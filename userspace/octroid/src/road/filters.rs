@@ -10,7 +10,7 @@ use client::control::{
     ruler::{FilterRow, RuleRow, TargetName, TargetSort, Where},
 };
 use ixp::{
-    filter::{Filters, Installed, TargetRef, TooManyFilters},
+    filter::{Filters, TargetRef, TooManyFilters},
     port::PortId,
 };
 use multistack::{
@@ -245,9 +245,9 @@ impl Road {
         self.filters.follow(&self.ports)
     }
 
-    /// A filter whose outputs are as long as they may be there. One that changes for it is another filter, with a number
-    /// of its own.
-    fn fitted(&mut self, place: Place, filter: Ready) -> Ready {
+    /// A filter whose outputs are as long as they may be there. It stays the same filter: its header program is the right
+    /// one still, for that never asks how long an output is.
+    fn fitted(&self, place: Place, filter: Ready) -> Ready {
         let mtu = match place {
             Place::Interface(number) => self.mtu_of(number),
             Place::Target(_) => self.least_mtu(),
@@ -255,9 +255,8 @@ impl Road {
         if filter.installed.bound().bounds() == bounds(mtu) {
             return filter;
         }
-        let bound = filter.installed.bound().within(bounds(mtu));
-        let number = self.filters.number();
-        Ready { installed: Installed::new(bound, number, self.engines.count()), ..filter }
+        let installed = filter.installed.within(bounds(mtu), self.engines.count());
+        Ready { installed, ..filter }
     }
 
     /// The header program of a filter there; it is not in its slot yet.
