@@ -45,6 +45,7 @@ mod road_shows;
 mod road_targets;
 mod road_upgrade;
 mod rt10_configured;
+mod rt10_engines;
 mod rt10_filters;
 mod rt10_lengths;
 mod stacks;
