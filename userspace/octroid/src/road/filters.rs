@@ -91,6 +91,14 @@ impl Attachments {
         Ok(())
     }
 
+    /// The filter of a target that has come into being with it: engines have `tables` already.
+    pub(super) fn came_with(&mut self, target: TargetRef, filter: Ready, tables: Filters) {
+        let attached = Attached { place: Place::Target(target), filter, header: Err(behind_the_port()) };
+        attached.say_configured();
+        self.all.push(attached);
+        self.tables = tables;
+    }
+
     fn find(&self, place: Place) -> Option<usize> {
         self.all.iter().position(|attached| attached.place == place)
     }
@@ -145,9 +153,9 @@ impl Road {
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
         let header = self.load_header(place, &filter);
-        let (attached, _) = self.enter(Attached { place, filter, header })?;
-        let FilterRow { filter, generation, at, .. } = attached;
-        tracing::info!(filter, generation, %at, "attached, as configured");
+        let attached = Attached { place, filter, header };
+        self.enter(attached.clone())?;
+        attached.say_configured();
         Ok(())
     }
 
@@ -248,10 +256,18 @@ impl Road {
     /// A filter whose outputs are as long as they may be there. It stays the same filter: its header program is the right
     /// one still, for that never asks how long an output is.
     fn fitted(&self, place: Place, filter: Ready) -> Ready {
-        let mtu = match place {
-            Place::Interface(number) => self.mtu_of(number),
-            Place::Target(_) => self.least_mtu(),
-        };
+        match place {
+            Place::Interface(number) => self.fitted_to(self.mtu_of(number), filter),
+            Place::Target(_) => self.fitted_to_targets(filter),
+        }
+    }
+
+    /// The same on any target.
+    pub(super) fn fitted_to_targets(&self, filter: Ready) -> Ready {
+        self.fitted_to(self.least_mtu(), filter)
+    }
+
+    fn fitted_to(&self, mtu: u32, filter: Ready) -> Ready {
         if filter.installed.bound().bounds() == bounds(mtu) {
             return filter;
         }
@@ -262,7 +278,7 @@ impl Road {
     /// The header program of a filter there; it is not in its slot yet.
     fn load_header(&self, place: Place, filter: &Ready) -> Result<Arc<Header>, Without> {
         let Place::Interface(number) = place else {
-            return Err(Without::of("a target's filter runs after that of the port"));
+            return Err(behind_the_port());
         };
         let interface = self.interfaces.get(number).ok_or_else(|| Without::of("no such interface"))?;
         let slot = interface.header_slot().map_err(Without::of)?;
@@ -315,10 +331,7 @@ impl Road {
             tracing::warn!("an engine was not told that filters stay: {}", Causes(&error));
         }
         Err(match error.downcast_ref::<TooManyFilters>() {
-            Some(_) => {
-                let most = ixp::filter::MAX_FILTERS as u64;
-                Refusal::limit("attached filters", most + 1, most)
-            }
+            Some(TooManyFilters) => too_many_filters(),
             None => Code::Eio.because(Causes(&error)),
         })
     }
@@ -351,6 +364,15 @@ impl Road {
     }
 }
 
+pub(super) fn too_many_filters() -> Refusal {
+    let most = ixp::filter::MAX_FILTERS as u64;
+    Refusal::limit("attached filters", most + 1, most)
+}
+
+fn behind_the_port() -> Without {
+    Without::of("a target's filter runs after that of the port")
+}
+
 fn headless(Without { why, .. }: &Without) -> String {
     format!("scope `interface` and pass codes take a header program, and there is none: {why}")
 }
@@ -363,6 +385,11 @@ impl Ready {
 }
 
 impl Attached {
+    fn say_configured(&self) {
+        let Ready { report, at, installed, .. } = &self.filter;
+        tracing::info!(filter = report.filter, generation = installed.generation(), %at, "attached, as configured");
+    }
+
     fn row(&self) -> FilterRow {
         let Ready { at, scope, pass, file, report, rules, degraded, installed } = &self.filter;
         let counts = installed.counts();
@@ -398,12 +425,7 @@ fn target_of(registry: &Registry, TargetName { kind: sort, id, tuple }: TargetNa
     match sort {
         TargetSort::Builtin => {
             let (_, registration, _) = registry.list().find(|(known, ..)| known.raw() == id)?;
-            let id_of = match registration.builtin {
-                Builtin::Sink => builtin::SINK,
-                Builtin::Echo => builtin::ECHO,
-            };
-            // What it does is its id there, and its number its generation.
-            Some(TargetRef { kind: kind::BUILTIN, id: id_of, generation: id, tuple: None })
+            Some(builtin_ref(registration.builtin, TupleId::from_raw(id)))
         }
         TargetSort::Stack => {
             let session = registry.sessions().find(|session| session.id.slot == id)?;
@@ -413,6 +435,15 @@ fn target_of(registry: &Registry, TargetName { kind: sort, id, tuple }: TargetNa
             Some(TargetRef { kind: kind::STACK, id, generation: session.id.generation, tuple })
         }
     }
+}
+
+/// A builtin target as packets name it: what it does is its id there, and its number its generation.
+pub(super) fn builtin_ref(builtin: Builtin, number: TupleId) -> TargetRef {
+    let id = match builtin {
+        Builtin::Sink => builtin::SINK,
+        Builtin::Echo => builtin::ECHO,
+    };
+    TargetRef { kind: kind::BUILTIN, id, generation: number.raw(), tuple: None }
 }
 
 fn is_there(registry: &Registry, target: TargetRef) -> bool {
