@@ -17,16 +17,14 @@ use multistack::{
     registry::{Builtin, Registry},
     slots::TupleId,
 };
+use xsk::bpf::{BpfError, Counters, HeaderSlot};
 
-use super::{
-    Road,
-    header::{Header, Without},
-    ports::Ports,
-};
+use super::{Road, interface::Interface, ports::Ports};
 use crate::{
     Causes,
     filters::{
         Ready,
+        header::{Chain, Headed, Header, Without},
         order::{Site, USUAL_MTU, bounds},
     },
 };
@@ -91,6 +89,29 @@ impl Attachments {
         Ok(())
     }
 
+    /// Makes the header program of an interface's filter for a chain that is new, and puts it into its slot; without one the
+    /// slot is left empty.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn head(
+        &mut self,
+        number: usize,
+        slot: &HeaderSlot,
+        counters: &Counters,
+    ) -> Result<(), BpfError> {
+        let Some(at) = self.find(Place::Interface(number)) else { return slot.clear() };
+        let Attached { filter, header, .. } = &mut self.all[at];
+        *header = Header::load(filter, slot, counters).map(Arc::new);
+        match header {
+            Ok(header) => header.put(slot),
+            Err(Without { why, .. }) => {
+                tracing::warn!(filter = filter.report.filter, "no header program: {why}");
+                slot.clear()
+            }
+        }
+    }
+
     /// The filter of a target that has come into being with it: engines have `tables` already.
     pub(super) fn came_with(&mut self, target: TargetRef, filter: Ready, tables: Filters) {
         let attached = Attached { place: Place::Target(target), filter, header: Err(behind_the_port()) };
@@ -125,35 +146,60 @@ impl Road {
         Site { mtu: self.least_mtu(), tags: 0, engines: self.engines.count() }
     }
 
+    /// The chain that a filter's header program is made for there; `None` where there is none now.
+    ///
+    /// # Errors
+    /// There is no such thing, or the process has no descriptor left.
+    pub fn chain(&self, at: &Where) -> Result<Option<Chain>, Refusal> {
+        let Place::Interface(number) = self.place(at)? else { return Ok(None) };
+        let chain = || -> Result<_, BpfError> {
+            let slot = self.interfaces.get(number).map(Interface::header_slot).transpose()?.flatten();
+            let Some((slot, chain)) = slot else { return Ok(None) };
+            Ok(Some(Chain::new(chain, slot, self.bpf.counters()?)))
+        };
+        chain().map_err(|error| Code::Eio.because(error))
+    }
+
     /// A number for the next filter.
     pub fn number_filter(&mut self) -> u64 {
         self.filters.number()
     }
 
-    /// Puts a filter in force, in place of the one that is there, which is returned as it was last.
+    /// Puts a filter in force, in place of the one that is there, which is returned as it was last. `headed` is its header
+    /// program; one for a chain that is not there any more is made anew.
     ///
     /// # Errors
     /// It cannot be had there; everything is as before.
-    pub fn attach_filter(&mut self, filter: Ready) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
+    pub fn attach_filter(
+        &mut self,
+        filter: Ready,
+        headed: Option<Headed>,
+    ) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
-        let header = self.load_header(place, &filter);
+        let header = match (place, self.chain(&filter.at)?) {
+            (Place::Target(_), _) => Err(behind_the_port()),
+            (Place::Interface(_), None) => Err(not_served()),
+            (Place::Interface(_), Some(chain)) => match headed {
+                Some(headed) if headed.chain == chain.number() => headed.header,
+                _ => chain.head(&filter).header,
+            },
+        };
         if let (true, Err(without)) = (filter.needs_header(), &header) {
             return Err(Code::Eio.because(headless(without)));
         }
         self.enter(Attached { place, filter, header })
     }
 
-    /// Puts a filter of the configuration in force. Its header program is loaded when its interface is served, and
-    /// [`Road::check_headers`] says whether it was.
+    /// Puts an interface's filter of the configuration in force before the interface is served. Its header program is
+    /// loaded when it is, and [`Road::check_headers`] says whether it was.
     ///
     /// # Errors
     /// It cannot be had there.
     pub fn install_filter(&mut self, filter: Ready) -> Result<(), Refusal> {
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
-        let header = self.load_header(place, &filter);
-        let attached = Attached { place, filter, header };
+        let attached = Attached { place, filter, header: Err(not_served()) };
         self.enter(attached.clone())?;
         attached.say_configured();
         Ok(())
@@ -275,18 +321,6 @@ impl Road {
         Ready { installed, ..filter }
     }
 
-    /// The header program of a filter there; it is not in its slot yet.
-    fn load_header(&self, place: Place, filter: &Ready) -> Result<Arc<Header>, Without> {
-        let Place::Interface(number) = place else {
-            return Err(behind_the_port());
-        };
-        let interface = self.interfaces.get(number).ok_or_else(|| Without::of("no such interface"))?;
-        let slot = interface.header_slot().map_err(Without::of)?;
-        let slot = slot.ok_or_else(|| Without::of("the interface is not served now"))?;
-        let counters = self.bpf.counters().map_err(Without::of)?;
-        Header::load(filter, &slot, &counters).map(Arc::new)
-    }
-
     /// Puts the header program of an interface's filter before `steer`, or takes away what is there.
     fn set_slot(&self, place: Place) -> anyhow::Result<()> {
         let Place::Interface(number) = place else { return Ok(()) };
@@ -295,8 +329,8 @@ impl Road {
         };
         let header = self.filters.find(place).and_then(|at| self.filters.all[at].header.as_ref().ok());
         match header {
-            Some(header) => header.put(&slot?)?,
-            None => slot?.clear()?,
+            Some(header) => header.put(&slot?.0)?,
+            None => slot?.0.clear()?,
         }
         Ok(())
     }
@@ -305,19 +339,6 @@ impl Road {
         if let Err(error) = self.set_slot(place) {
             tracing::warn!("the header program is not as it should be: {}", Causes(&error));
         }
-    }
-
-    /// Makes the header program of an interface's filter anew: the device was attached again, or the filter has another
-    /// number.
-    pub(super) fn renew_header(&mut self, number: usize) {
-        let place = Place::Interface(number);
-        let Some(at) = self.filters.find(place) else { return };
-        let header = self.load_header(place, &self.filters.all[at].filter);
-        if let Err(Without { why, .. }) = &header {
-            tracing::warn!(filter = self.filters.all[at].filter.report.filter, "no header program: {why}");
-        }
-        self.filters.all[at].header = header;
-        self.renew_slot(place);
     }
 
     /// Tells the engines, and waits until each knows. If that fails, `before` is in force again.
@@ -367,6 +388,10 @@ impl Road {
 pub(super) fn too_many_filters() -> Refusal {
     let most = ixp::filter::MAX_FILTERS as u64;
     Refusal::limit("attached filters", most + 1, most)
+}
+
+fn not_served() -> Without {
+    Without::of("the interface is not served now")
 }
 
 fn behind_the_port() -> Without {
