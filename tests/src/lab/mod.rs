@@ -17,6 +17,7 @@
 //!               filter      filters attached to it
 //!               known       programs that everybody knows: curl, dig
 //!               process     started, while others close what they hold
+//!               halted      a thread of one, at a call to the kernel
 //! afterwards    books       every packet and frame       leak     BPF objects, descriptors, threads
 //!               pins        none is left                 device   as it was found
 //! ```
@@ -33,6 +34,7 @@ pub mod device;
 pub mod filter;
 pub mod frame;
 pub mod guard;
+pub mod halted;
 pub mod hostile;
 pub mod known;
 pub mod leak;

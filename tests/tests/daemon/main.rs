@@ -44,8 +44,12 @@ mod road_layouts;
 mod road_shows;
 mod road_targets;
 mod road_upgrade;
+mod rt10_beside;
 mod rt10_configured;
+mod rt10_engines;
 mod rt10_filters;
+mod rt10_lengths;
+mod rt10_start;
 mod stacks;
 
 use octroi_tests::lab::Need;

@@ -1,11 +1,19 @@
 //! Filters that the configuration names: in force from the first packet on, and again after the daemon is killed.
-use std::fs;
+use std::{fs, thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use client::control::{
+    connection::Connection,
+    request::TargetKind,
+    stack::{StackRegister, StackRelease},
+};
+use nix::libc::SYS_bpf;
 use octroi_tests::lab::{
-    self, Config, Home, Pair, PairOptions, Reading, Served, Tap, Wrapper,
-    config::{ECHO, SINK},
+    self, App, Config, Daemon, Home, Listens, Pair, PairOptions, Reading, Served, Tally, Tap, Wrapper,
+    app::know_taps,
+    config::{ECHO, SINK, udp},
     filter,
+    halted::{Call, Watched},
 };
 
 use crate::NEEDS;
@@ -86,4 +94,98 @@ fn rt10_a_configured_filter_that_is_wrong_ends_the_start_with_its_place() -> Res
     ensure!(said.contains("interface[0].filter.file"), "{said}");
     let mut home = refusal.home;
     home.check_nothing_left(&pair.served)
+}
+
+/// A port that somebody has, and that an echo is configured for, whose packets are all rejected.
+const TAKEN: u16 = 5001;
+
+const OF_THE_TAKEN: &str = "\n[target.filter]\nfile = \"filters/echo.rl\"\n";
+
+/// Putting an entry into a map: the first argument of bpf(2), from `linux/bpf.h`.
+const MAP_UPDATE_ELEM: u64 = 2;
+
+/// A daemon with an echo that waits for its tuple, and that tuple's filter, in the place of one that was killed.
+fn again_with_an_echo(home: Home, pair: Pair) -> Result<Served> {
+    let targets = vec![udp(TargetKind::Echo, ECHO), udp(TargetKind::Echo, TAKEN)];
+    let config = Config { targets, more: OF_THE_TAKEN.to_owned(), ..Config::default() };
+    home.configure(&config.text(&pair.served.ifname, &format!("unix:{}", home.metrics().display())))?;
+    let beside = home.config().parent().context("a file without a directory")?.join("filters");
+    fs::create_dir_all(&beside)?;
+    fs::write(beside.join("echo.rl"), "filter echo * => reject 1;")?;
+    let mut served = Served { daemon: home.start(&pair.served)?, pair };
+    ensure!(served.daemon.status()?.targets.len() == 1, "it has its tuple already");
+    Ok(served)
+}
+
+/// Has `release` give the tuple of the echo up, and sends to the echo when XDP knows it at its IPv4 address, but not yet at
+/// the other: not one packet is answered.
+fn judged_from_the_first(served: &mut Served, release: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let tap = Tap::open(&served.pair.peer)?;
+    let (taken, other) = (served.load(TAKEN, 1, 100), served.load(ECHO, 2, 100));
+    let before = served.drain()?;
+    let watched = Watched::new(served.daemon.pid())?;
+    thread::scope(|scope| {
+        let releasing = scope.spawn(release);
+        let halted = watched.halt(Call { number: SYS_bpf, first: MAP_UPDATE_ELEM }, 2)?;
+        (0..20).try_for_each(|n| tap.send(&taken.frame(n)?))?;
+        // These come behind them, so those have been judged when these are answered.
+        let answered = other.echo(&tap, 20)?;
+        halted.go_on();
+        assert_eq!(answered, Tally::whole(20));
+        releasing.join().map_err(|_| anyhow!("releasing panicked"))?
+    })?;
+    let now = served.drain()?;
+    let by = |name| now.sum(name) - before.sum(name);
+    assert_eq!((by("ruler_reject"), by("transmitted"), by("target.packets")), (20, 20, 40));
+    let rows = filter::list(served.daemon.control())?;
+    ensure!(rows.len() == 1 && rows[0].rules[0].matched == 20, "{rows:?}");
+    // It is there for good, and everywhere.
+    let everywhere = served.load(TAKEN, 2, 100);
+    (0..40).try_for_each(|n| tap.send(&everywhere.frame(n)?))?;
+    lab::until("all are rejected", || {
+        Ok(Reading::of(&mut served.daemon)?.sum("ruler_reject") == now.sum("ruler_reject") + 40)
+    })
+}
+
+#[test]
+fn rt10_a_target_that_waited_for_a_reservation_is_filtered_from_its_first_packet() -> Result<()> {
+    let id = "rt10_a_target_that_waited_for_a_reservation_is_filtered_from_its_first_packet";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    let mut daemon = Daemon::start(&pair.served, &Config::default())?;
+    let target = udp(TargetKind::Echo, TAKEN);
+    daemon.control().call(&StackRegister {
+        proto: target.proto,
+        addr: target.addr,
+        port: TAKEN,
+        reserve: Default::default(),
+        on_crash: None,
+        icmp: false,
+        uid: Some(1000),
+    })?;
+    let mut served = again_with_an_echo(daemon.crash()?, pair)?;
+    let mut own = Connection::open(&served.daemon.home().socket(), Duration::from_secs(30))?;
+    judged_from_the_first(&mut served, || {
+        let (proto, addr, port) = (Some(target.proto), Some(target.addr), Some(TAKEN));
+        own.call(&StackRelease { proto, addr, port, ..StackRelease::default() })?;
+        Ok(())
+    })?;
+    served.finish()
+}
+
+#[test]
+fn rt10_a_target_that_waited_for_a_session_is_filtered_from_its_first_packet() -> Result<()> {
+    let id = "rt10_a_target_that_waited_for_a_session_is_filtered_from_its_first_packet";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let pair = Pair::new(PairOptions::default())?;
+    know_taps(&pair)?;
+    let daemon = Daemon::start(&pair.served, &Config::default())?;
+    let mut app = App::start(daemon.home(), &pair.served, &Wrapper::default())?;
+    app.udp(TAKEN)?;
+    app.listen(Listens::Swallows)?;
+    let mut served = again_with_an_echo(daemon.crash()?, pair)?;
+    ensure!(app.event()? == "Disconnected" && app.event()? == "Reconnected([TupleId(0)])");
+    judged_from_the_first(&mut served, || app.release(0))?;
+    drop(app);
+    served.finish()
 }

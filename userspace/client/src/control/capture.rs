@@ -113,13 +113,8 @@ mod tests {
     use super::*;
     use crate::control::{
         refusal::Code,
-        request::{Op, Request},
+        request::{Op, tests::read},
     };
-
-    fn read(fields: &str) -> Result<Op, Code> {
-        let text = format!(r#"{{"v":1,"id":1,{fields}}}"#);
-        Request::read(text.as_bytes()).map(|request| request.op).map_err(|bad| bad.refusal.code)
-    }
 
     #[test]
     fn requests_have_their_names_and_defaults() {

@@ -433,4 +433,4 @@ impl Op {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -366,12 +366,7 @@ impl fmt::Display for TupleState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::request::{Op, Request};
-
-    fn read(fields: &str) -> Result<Op, Code> {
-        let text = format!(r#"{{"v":1,"id":1,{fields}}}"#);
-        Request::read(text.as_bytes()).map(|request| request.op).map_err(|bad| bad.refusal.code)
-    }
+    use crate::control::request::{Op, tests::read};
 
     #[test]
     fn requests_have_the_specified_names_and_defaults() {

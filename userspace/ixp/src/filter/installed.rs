@@ -3,12 +3,13 @@
 //! An engine never makes such memory while packets flow, and never frees it: it takes a seat and gives it back.
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ruler::{
     filter::{Bound, Scratch},
     resolved::RuleId,
+    rewrite::Bounds,
 };
 
 /// A bound filter, and its number.
@@ -20,6 +21,8 @@ pub struct Installed {
     free: Mutex<Vec<Seat>>,
     /// What was counted, each by one engine at a time.
     tallies: Mutex<Vec<Arc<Tally>>>,
+    /// What engines counted that have left, while outputs could be otherwise long.
+    past: FilterCounts,
 }
 
 /// What one engine needs to run a filter.
@@ -30,11 +33,13 @@ pub(crate) struct Seat {
 }
 
 /// What one engine counted. Its engine is the only writer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// By [`RuleId`]: packets that matched, and those of them that could not be rewritten.
     rules: Box<[[AtomicU64; 2]]>,
     unmatched: AtomicU64,
+    /// Whether its seat is gone: then nobody counts here any more.
+    has_left: AtomicBool,
 }
 
 /// How many packets a filter judged, and how.
@@ -59,9 +64,29 @@ impl Installed {
     /// A bound filter under a number, with memory for so many engines.
     #[must_use]
     pub fn new(bound: Bound, generation: u64, engines: usize) -> Arc<Self> {
-        let this = Self { bound, generation, free: Mutex::default(), tallies: Mutex::default() };
-        let seats = (0..engines).map(|_| this.make_seat()).collect();
-        Arc::new(Self { free: Mutex::new(seats), ..this })
+        let past = FilterCounts { rules: vec![RuleCount::default(); bound.filter().rules()], unmatched: 0 };
+        let this = Self { bound, generation, free: Mutex::default(), tallies: Mutex::default(), past };
+        this.seated(engines)
+    }
+
+    /// The same filter where outputs may be otherwise long, with memory of its own. It has the same number, as its rules are
+    /// the same and so is what a class of it means; and what was counted so far, and is until the last engine has changed
+    /// over, is in its counts.
+    #[must_use]
+    pub fn within(&self, bounds: Bounds, engines: usize) -> Arc<Self> {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_left = |tally: &Arc<Tally>| tally.has_left.load(Ordering::Acquire);
+        let (left, kept): (Vec<_>, Vec<_>) = tallies.iter().cloned().partition(has_left);
+        let mut past = self.past.clone();
+        left.iter().for_each(|tally| tally.add_to(&mut past));
+        let (bound, generation) = (self.bound.within(bounds), self.generation);
+        let this = Self { bound, generation, free: Mutex::default(), tallies: Mutex::new(kept), past };
+        this.seated(engines)
+    }
+
+    fn seated(self, engines: usize) -> Arc<Self> {
+        let seats = (0..engines).map(|_| self.make_seat()).collect();
+        Arc::new(Self { free: Mutex::new(seats), ..self })
     }
 
     /// The filter.
@@ -86,16 +111,16 @@ impl Installed {
     /// What it did so far, on all engines.
     #[must_use]
     pub fn counts(&self) -> FilterCounts {
-        let mut sum =
-            FilterCounts { rules: vec![RuleCount::default(); self.bound.filter().rules()], unmatched: 0 };
-        for tally in self.tallies.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            sum.unmatched += tally.unmatched.load(Ordering::Relaxed);
-            for (sum, [matched, refused]) in sum.rules.iter_mut().zip(&tally.rules) {
-                sum.matched += matched.load(Ordering::Relaxed);
-                sum.refused += refused.load(Ordering::Relaxed);
-            }
-        }
+        let mut sum = self.past.clone();
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.iter().for_each(|tally| tally.add_to(&mut sum));
         sum
+    }
+
+    /// Engines whose counts are still kept apart.
+    #[cfg(test)]
+    pub(super) fn counting(&self) -> usize {
+        self.tallies.lock().unwrap().len()
     }
 
     /// A seat for an engine; one is made, which takes time, if more engines want one than were reckoned with.
@@ -110,9 +135,15 @@ impl Installed {
 
     fn make_seat(&self) -> Seat {
         let rules = (0..self.bound.filter().rules()).map(|_| Default::default()).collect();
-        let tally = Arc::new(Tally { rules, unmatched: AtomicU64::default() });
+        let tally = Arc::new(Tally { rules, ..Tally::default() });
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
         Seat { scratch: Box::new(self.bound.scratch()), tally }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.tally.has_left.store(true, Ordering::Release);
     }
 }
 
@@ -130,6 +161,14 @@ impl Tally {
     pub(crate) fn refused(&self, rule: Option<RuleId>) {
         let rule = rule.and_then(|rule| self.rules.get(rule.index()));
         rule.into_iter().for_each(|[_, refused]| add(refused));
+    }
+
+    fn add_to(&self, sum: &mut FilterCounts) {
+        sum.unmatched += self.unmatched.load(Ordering::Relaxed);
+        for (sum, [matched, refused]) in sum.rules.iter_mut().zip(&self.rules) {
+            sum.matched += matched.load(Ordering::Relaxed);
+            sum.refused += refused.load(Ordering::Relaxed);
+        }
     }
 }
 

@@ -215,6 +215,28 @@ fn a_packet_may_grow_as_far_as_its_port_sends() {
     assert_eq!((counters["ruler_too_long"], counters["transmitted"]), (1, 1));
 }
 
+/// Where outputs may be otherwise long it is the same filter: its number, what it counted, and what classes mean stay.
+#[test]
+fn a_filter_whose_outputs_may_be_otherwise_long_goes_on() {
+    let mut filter = filter("e:Ethernet_IPv4 i:IPv4_UDP u:UDP p:* => e i u 0#600 p;", 1);
+    let mut rig = Rig::on_port(&filter);
+    let (frame, meta) = rig.to(ECHO, &[7; 100]);
+    let class = filter.bound().filter().dag().eval(&frame).leaf.0;
+    let packet = (frame, meta.map(|meta| RxMeta { class, class_gen: 1, ..meta }));
+    for turn in 1..=10 {
+        // By turns too short for the output, and just long enough.
+        let fits = turn % 2 == 0;
+        let mtu = if fits { packet.0.len() + 600 - 22 } else { packet.0.len() + 600 - 23 };
+        filter = filter.within(Bounds::of_mtu(mtu.try_into().expect("short")), 1);
+        rig.publish(port_filter(&filter));
+        let (back, counters) = rig.send(std::slice::from_ref(&packet));
+        assert_eq!((back.len(), counters["ruler_from_class"]), (usize::from(fits), 1));
+        let rule = RuleCount { matched: turn, refused: turn.div_ceil(2) };
+        assert_eq!((filter.generation(), filter.counts().rules), (1, vec![rule]));
+        assert!(filter.counting() <= 3, "who has left is remembered one by one");
+    }
+}
+
 /// The checksum of a fragment's datagram cannot be known here: it becomes 0, and that is counted.
 #[test]
 fn a_checksum_that_cannot_be_made_is_counted() {

@@ -46,6 +46,11 @@ pub struct Failed<E: std::error::Error + 'static> {
 }
 
 impl<T> Change<'_, T> {
+    /// What it will yield, for those who prepare for it.
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+
     /// The steps in their order, for those who only want to look.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.pending.plan.iter().map(|planned| &planned.step)

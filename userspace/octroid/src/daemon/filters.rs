@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{Daemon, answers::value, instance::Instance, sessions::Outcome};
 use crate::{
     control::listener::{Asked, Id},
-    filters::{Made, Order},
+    filters::{Made, Order, header::Chain},
 };
 
 /// Who waits for a filter: a connection, and the number of its request.
@@ -42,7 +42,7 @@ impl Daemon {
         let outcome = match asked.request.op {
             Op::RulerAttach(ask) => {
                 let ordered = order(&mut self.instance, ask, asked.lent)
-                    .and_then(|order| self.workshop.take(waiting, order));
+                    .and_then(|(order, chain)| self.workshop.take(waiting, order, chain));
                 match ordered {
                     Ok(()) => return,
                     Err(refusal) => Err(refusal),
@@ -67,14 +67,19 @@ impl Daemon {
     }
 }
 
-fn order(instance: &mut Instance, ask: RulerAttach, lent: Vec<OwnedFd>) -> Result<Order, Refusal> {
+fn order(
+    instance: &mut Instance,
+    ask: RulerAttach,
+    lent: Vec<OwnedFd>,
+) -> Result<(Order, Option<Chain>), Refusal> {
     let mut lent = lent.into_iter();
     let bundle = lent.next().ok_or_else(|| Code::Einval.because("no bundle came with the request"))?;
     let bundle: Bundle =
         document::read_json(bundle, MAX_BUNDLE).map_err(|error| refused("the bundle", error))?;
     let key = lent.next().map(key).transpose()?;
     let site = instance.road.filter_site(&ask.at)?;
-    Ok(Order { ask, bundle, key, site, generation: instance.road.number_filter() })
+    let chain = instance.road.chain(&ask.at)?;
+    Ok((Order { ask, bundle, key, site, generation: instance.road.number_filter() }, chain))
 }
 
 fn key(fd: OwnedFd) -> Result<Key, Refusal> {
@@ -86,9 +91,9 @@ fn key(fd: OwnedFd) -> Result<Key, Refusal> {
 }
 
 fn attach(instance: &mut Instance, made: Made) -> Outcome {
-    let Made { mut said, filter } = made;
+    let Made { mut said, filter, headed } = made;
     let Some(filter) = filter else { return with_document(&RulerAttached { generation: None }, &said) };
-    let (attached, replaced) = instance.road.attach_filter(filter)?;
+    let (attached, replaced) = instance.road.attach_filter(filter, headed)?;
     say(&attached, replaced.as_ref());
     let generation = Some(attached.generation);
     (said.attached, said.replaced) = (Some(attached), replaced);

@@ -104,25 +104,14 @@ impl Daemon {
         instance: Instance,
         control: Listener,
         metrics: Option<Endpoint>,
+        workshop: Workshop<filters::Waiting>,
         signals: SignalFd,
         place: Place,
-    ) -> Result<Self> {
-        let workshop = Workshop::new().context("where filters are made")?;
+    ) -> Self {
         let next_tick = instance.now();
         let (sessions, captures) = (Sessions::default(), Captures::default());
         let watchdog = Watchdog::new(STANDSTILL);
-        Ok(Self {
-            instance,
-            control,
-            sessions,
-            captures,
-            workshop,
-            metrics,
-            signals,
-            next_tick,
-            watchdog,
-            place,
-        })
+        Self { instance, control, sessions, captures, workshop, metrics, signals, next_tick, watchdog, place }
     }
 
     /// Runs until told to stop, then takes everything down.

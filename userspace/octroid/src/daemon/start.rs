@@ -22,6 +22,7 @@ use crate::{
     build::Build,
     config::settings::Settings,
     control::listener::{Access, GROUP, Listener},
+    filters::Workshop,
     metrics::endpoint::Endpoint,
     place::{Place, enter_network},
     road::{Road, pins::Pins},
@@ -90,9 +91,13 @@ pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
         tracing::info!("taking over what an earlier daemon left attached");
     }
     raise_memlock();
+    // Before anything is attached: what takes a descriptor may fail.
+    let workshop = Workshop::new().context("where filters are made")?;
     let started = serve(settings, options.build, bpffs.as_ref(), pins.clone(), &place, begin);
     match started {
-        Ok((instance, control, metrics)) => Daemon::new(instance, control, metrics, signals, place),
+        Ok((instance, control, metrics)) => {
+            Ok(Daemon::new(instance, control, metrics, workshop, signals, place))
+        }
         Err(error) => {
             if !adopting && let Err(left) = pins.remove_all() {
                 tracing::warn!(error = %left, "pins are left");

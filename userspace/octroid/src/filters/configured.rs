@@ -84,7 +84,7 @@ fn make(filter: &Filter, at: Where, site: Site, generation: u64) -> Result<Ready
         site,
         generation,
     };
-    let Made { said, filter } = workshop::make_apart(&order).map_err(|refusal| anyhow!("{refusal}"))?;
+    let Made { said, filter, .. } = workshop::make_apart(&order).map_err(|refusal| anyhow!("{refusal}"))?;
     let Some(ready) = filter else { bail!("{} is not right:\n{}", file.display(), said.text.trim_end()) };
     if !said.text.is_empty() {
         tracing::warn!("{}:\n{}", file.display(), said.text.trim_end());

@@ -21,6 +21,8 @@ use ruler::{
 use serde::Serialize;
 use serde_json::Value;
 
+use super::header::Headed;
+
 /// The MTU that is reckoned with while a device is not there.
 pub const USUAL_MTU: u32 = 1500;
 
@@ -57,6 +59,8 @@ pub struct Made {
     pub said: Said,
     /// The filter.
     pub filter: Option<Ready>,
+    /// Its header program, if there was a chain to make one for.
+    pub headed: Option<Headed>,
 }
 
 /// A filter that can be attached.
@@ -133,7 +137,7 @@ impl Order {
             report,
             installed: Installed::new(bound, self.generation, self.site.engines),
         };
-        Ok(Made { said, filter: Some(ready) })
+        Ok(Made { said, filter: Some(ready), headed: None })
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -178,7 +182,7 @@ impl Order {
     }
 
     fn wrong(&self, found: &[Diagnostic]) -> Result<Made, Refusal> {
-        Ok(Made { said: self.said(found)?, filter: None })
+        Ok(Made { said: self.said(found)?, filter: None, headed: None })
     }
 
     fn said(&self, found: &[Diagnostic]) -> Result<Said, Refusal> {

@@ -1,12 +1,12 @@
-//! The thread that makes filters, one after the other, while the control loop goes on.
+//! The threads that make filters, one after the other, while the control loop goes on.
 //!
-//! It ends when nothing is left to do, and whoever waits for the loop's next event hears of each filter that is ready. It
-//! refuses more orders than [`MAX_WAITING`] at once.
+//! One compiles, and has no privilege; the other waits for it and has the kernel take the header program. They end with each
+//! filter, and whoever waits for the loop's next event hears of it. More orders than [`MAX_WAITING`] at once are refused.
 use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd},
-    panic::catch_unwind,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -17,16 +17,24 @@ use std::{
 use client::control::refusal::{Code, Refusal};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::order::{Made, Order};
+use super::{
+    header::Chain,
+    order::{Made, Order},
+};
 use crate::confine;
 
 /// Orders that may wait.
 pub const MAX_WAITING: usize = 16;
 
+/// The thread that compiles.
+const COMPILER: &str = "octroi-ruler";
+/// The thread that has it compiled, and loads.
+const LOADER: &str = "octroi-filter";
+
 /// Makes filters for whoever a `T` names.
 #[derive(Debug)]
 pub struct Workshop<T> {
-    waiting: VecDeque<(T, Order)>,
+    waiting: VecDeque<(T, Order, Option<Chain>)>,
     /// For whom one is being made, unless nobody wants it any more.
     working: Option<Option<T>>,
     sender: Sender<Result<Made, Refusal>>,
@@ -51,22 +59,22 @@ impl<T: PartialEq> Workshop<T> {
         self.bell.as_fd()
     }
 
-    /// Takes an order.
+    /// Takes an order; the filter gets a header program for this chain.
     ///
     /// # Errors
     /// Too many wait.
-    pub fn take(&mut self, of: T, order: Order) -> Result<(), Refusal> {
+    pub fn take(&mut self, of: T, order: Order, chain: Option<Chain>) -> Result<(), Refusal> {
         let given = self.waiting.len() + 1;
         if MAX_WAITING < given {
             return Err(Refusal::limit("filters to be compiled", given as u64, MAX_WAITING as u64));
         }
-        self.waiting.push_back((of, order));
+        self.waiting.push_back((of, order, chain));
         self.go_on()
     }
 
     /// Nobody wants what these ordered.
     pub fn forget(&mut self, unwanted: impl Fn(&T) -> bool) {
-        self.waiting.retain(|(of, _)| !unwanted(of));
+        self.waiting.retain(|(of, ..)| !unwanted(of));
         if let Some(of) = &mut self.working
             && of.as_ref().is_some_and(unwanted)
         {
@@ -92,16 +100,16 @@ impl<T: PartialEq> Workshop<T> {
         if self.working.is_some() {
             return Ok(());
         }
-        let Some((of, order)) = self.waiting.pop_front() else { return Ok(()) };
+        let Some((of, order, chain)) = self.waiting.pop_front() else { return Ok(()) };
         let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let work = move || {
-            let made = make(&order);
-            drop(order);
+            let made = make_apart(&order).and_then(|made| head(made, chain.as_ref()));
+            drop((order, chain));
             // The daemon goes down if nobody receives.
             let _ = sender.send(made);
             let _ = bell.write(1);
         };
-        thread().spawn(work).map_err(no_thread)?;
+        thread(LOADER).spawn(work).map_err(no_thread)?;
         self.working = Some(Some(of));
         Ok(())
     }
@@ -113,7 +121,7 @@ impl<T: PartialEq> Workshop<T> {
 /// As [`Order::make`]; or there is no thread to be had.
 pub fn make_apart(order: &Order) -> Result<Made, Refusal> {
     thread::scope(|scope| {
-        let made = thread().spawn_scoped(scope, || make(order)).map_err(no_thread)?;
+        let made = thread(COMPILER).spawn_scoped(scope, || make(order)).map_err(no_thread)?;
         made.join().unwrap_or_else(|_| Err(failed()))
     })
 }
@@ -125,8 +133,15 @@ fn make(order: &Order) -> Result<Made, Refusal> {
     catch_unwind(|| order.make()).unwrap_or_else(|_| Err(failed()))
 }
 
-fn thread() -> thread::Builder {
-    thread::Builder::new().name("octroi-ruler".to_owned())
+/// Makes the header program of a filter that has just been made.
+fn head(made: Made, chain: Option<&Chain>) -> Result<Made, Refusal> {
+    let (Some(filter), Some(chain)) = (&made.filter, chain) else { return Ok(made) };
+    let headed = catch_unwind(AssertUnwindSafe(|| chain.head(filter))).map_err(|_| failed())?;
+    Ok(Made { headed: Some(headed), ..made })
+}
+
+fn thread(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
 }
 
 fn no_thread(error: io::Error) -> Refusal {
@@ -180,7 +195,7 @@ mod tests {
     fn filters_are_made_in_order_and_nobody_gets_what_he_left() {
         let mut workshop = Workshop::new().unwrap();
         for number in 1..=4 {
-            workshop.take(number, order(u64::from(number))).unwrap();
+            workshop.take(number, order(u64::from(number)), None).unwrap();
         }
         workshop.forget(|of| [1, 3].contains(of));
         assert_eq!(next(&mut workshop), Some((2, 2)));
@@ -191,7 +206,7 @@ mod tests {
     #[test]
     fn too_many_orders_are_refused() {
         let mut workshop = Workshop::new().unwrap();
-        let refused = (0..).find_map(|number| workshop.take(number, order(1)).err()).unwrap();
+        let refused = (0..).find_map(|number| workshop.take(number, order(1), None).err()).unwrap();
         assert_eq!(refused.code, Code::Enospc);
         assert!(workshop.waiting.len() == MAX_WAITING);
     }

@@ -10,23 +10,21 @@ use client::control::{
     ruler::{FilterRow, RuleRow, TargetName, TargetSort, Where},
 };
 use ixp::{
-    filter::{Filters, Installed, TargetRef, TooManyFilters},
+    filter::{Filters, TargetRef, TooManyFilters},
     port::PortId,
 };
 use multistack::{
     registry::{Builtin, Registry},
     slots::TupleId,
 };
+use xsk::bpf::{BpfError, Counters, HeaderSlot};
 
-use super::{
-    Road,
-    header::{Header, Without},
-    ports::Ports,
-};
+use super::{Road, interface::Interface, ports::Ports};
 use crate::{
     Causes,
     filters::{
         Ready,
+        header::{Chain, Headed, Header, Without},
         order::{Site, USUAL_MTU, bounds},
     },
 };
@@ -91,6 +89,37 @@ impl Attachments {
         Ok(())
     }
 
+    /// Makes the header program of an interface's filter for a chain that is new, and puts it into its slot; without one the
+    /// slot is left empty.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn head(
+        &mut self,
+        number: usize,
+        slot: &HeaderSlot,
+        counters: &Counters,
+    ) -> Result<(), BpfError> {
+        let Some(at) = self.find(Place::Interface(number)) else { return slot.clear() };
+        let Attached { filter, header, .. } = &mut self.all[at];
+        *header = Header::load(filter, slot, counters).map(Arc::new);
+        match header {
+            Ok(header) => header.put(slot),
+            Err(Without { why, .. }) => {
+                tracing::warn!(filter = filter.report.filter, "no header program: {why}");
+                slot.clear()
+            }
+        }
+    }
+
+    /// The filter of a target that has come into being with it: engines have `tables` already.
+    pub(super) fn came_with(&mut self, target: TargetRef, filter: Ready, tables: Filters) {
+        let attached = Attached { place: Place::Target(target), filter, header: Err(behind_the_port()) };
+        attached.say_configured();
+        self.all.push(attached);
+        self.tables = tables;
+    }
+
     fn find(&self, place: Place) -> Option<usize> {
         self.all.iter().position(|attached| attached.place == place)
     }
@@ -117,37 +146,62 @@ impl Road {
         Site { mtu: self.least_mtu(), tags: 0, engines: self.engines.count() }
     }
 
+    /// The chain that a filter's header program is made for there; `None` where there is none now.
+    ///
+    /// # Errors
+    /// There is no such thing, or the process has no descriptor left.
+    pub fn chain(&self, at: &Where) -> Result<Option<Chain>, Refusal> {
+        let Place::Interface(number) = self.place(at)? else { return Ok(None) };
+        let chain = || -> Result<_, BpfError> {
+            let slot = self.interfaces.get(number).map(Interface::header_slot).transpose()?.flatten();
+            let Some((slot, chain)) = slot else { return Ok(None) };
+            Ok(Some(Chain::new(chain, slot, self.bpf.counters()?)))
+        };
+        chain().map_err(|error| Code::Eio.because(error))
+    }
+
     /// A number for the next filter.
     pub fn number_filter(&mut self) -> u64 {
         self.filters.number()
     }
 
-    /// Puts a filter in force, in place of the one that is there, which is returned as it was last.
+    /// Puts a filter in force, in place of the one that is there, which is returned as it was last. `headed` is its header
+    /// program; one for a chain that is not there any more is made anew.
     ///
     /// # Errors
     /// It cannot be had there; everything is as before.
-    pub fn attach_filter(&mut self, filter: Ready) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
+    pub fn attach_filter(
+        &mut self,
+        filter: Ready,
+        headed: Option<Headed>,
+    ) -> Result<(FilterRow, Option<FilterRow>), Refusal> {
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
-        let header = self.load_header(place, &filter);
+        let header = match (place, self.chain(&filter.at)?) {
+            (Place::Target(_), _) => Err(behind_the_port()),
+            (Place::Interface(_), None) => Err(not_served()),
+            (Place::Interface(_), Some(chain)) => match headed {
+                Some(headed) if headed.chain == chain.number() => headed.header,
+                _ => chain.head(&filter).header,
+            },
+        };
         if let (true, Err(without)) = (filter.needs_header(), &header) {
             return Err(Code::Eio.because(headless(without)));
         }
         self.enter(Attached { place, filter, header })
     }
 
-    /// Puts a filter of the configuration in force. Its header program is loaded when its interface is served, and
-    /// [`Road::check_headers`] says whether it was.
+    /// Puts an interface's filter of the configuration in force before the interface is served. Its header program is
+    /// loaded when it is, and [`Road::check_headers`] says whether it was.
     ///
     /// # Errors
     /// It cannot be had there.
     pub fn install_filter(&mut self, filter: Ready) -> Result<(), Refusal> {
         let place = self.place(&filter.at)?;
         let filter = self.fitted(place, filter);
-        let header = self.load_header(place, &filter);
-        let (attached, _) = self.enter(Attached { place, filter, header })?;
-        let FilterRow { filter, generation, at, .. } = attached;
-        tracing::info!(filter, generation, %at, "attached, as configured");
+        let attached = Attached { place, filter, header: Err(not_served()) };
+        self.enter(attached.clone())?;
+        attached.say_configured();
         Ok(())
     }
 
@@ -245,31 +299,26 @@ impl Road {
         self.filters.follow(&self.ports)
     }
 
-    /// A filter whose outputs are as long as they may be there. One that changes for it is another filter, with a number
-    /// of its own.
-    fn fitted(&mut self, place: Place, filter: Ready) -> Ready {
-        let mtu = match place {
-            Place::Interface(number) => self.mtu_of(number),
-            Place::Target(_) => self.least_mtu(),
-        };
+    /// A filter whose outputs are as long as they may be there. It stays the same filter: its header program is the right
+    /// one still, for that never asks how long an output is.
+    fn fitted(&self, place: Place, filter: Ready) -> Ready {
+        match place {
+            Place::Interface(number) => self.fitted_to(self.mtu_of(number), filter),
+            Place::Target(_) => self.fitted_to_targets(filter),
+        }
+    }
+
+    /// The same on any target.
+    pub(super) fn fitted_to_targets(&self, filter: Ready) -> Ready {
+        self.fitted_to(self.least_mtu(), filter)
+    }
+
+    fn fitted_to(&self, mtu: u32, filter: Ready) -> Ready {
         if filter.installed.bound().bounds() == bounds(mtu) {
             return filter;
         }
-        let bound = filter.installed.bound().within(bounds(mtu));
-        let number = self.filters.number();
-        Ready { installed: Installed::new(bound, number, self.engines.count()), ..filter }
-    }
-
-    /// The header program of a filter there; it is not in its slot yet.
-    fn load_header(&self, place: Place, filter: &Ready) -> Result<Arc<Header>, Without> {
-        let Place::Interface(number) = place else {
-            return Err(Without::of("a target's filter runs after that of the port"));
-        };
-        let interface = self.interfaces.get(number).ok_or_else(|| Without::of("no such interface"))?;
-        let slot = interface.header_slot().map_err(Without::of)?;
-        let slot = slot.ok_or_else(|| Without::of("the interface is not served now"))?;
-        let counters = self.bpf.counters().map_err(Without::of)?;
-        Header::load(filter, &slot, &counters).map(Arc::new)
+        let installed = filter.installed.within(bounds(mtu), self.engines.count());
+        Ready { installed, ..filter }
     }
 
     /// Puts the header program of an interface's filter before `steer`, or takes away what is there.
@@ -280,8 +329,8 @@ impl Road {
         };
         let header = self.filters.find(place).and_then(|at| self.filters.all[at].header.as_ref().ok());
         match header {
-            Some(header) => header.put(&slot?)?,
-            None => slot?.clear()?,
+            Some(header) => header.put(&slot?.0)?,
+            None => slot?.0.clear()?,
         }
         Ok(())
     }
@@ -290,19 +339,6 @@ impl Road {
         if let Err(error) = self.set_slot(place) {
             tracing::warn!("the header program is not as it should be: {}", Causes(&error));
         }
-    }
-
-    /// Makes the header program of an interface's filter anew: the device was attached again, or the filter has another
-    /// number.
-    pub(super) fn renew_header(&mut self, number: usize) {
-        let place = Place::Interface(number);
-        let Some(at) = self.filters.find(place) else { return };
-        let header = self.load_header(place, &self.filters.all[at].filter);
-        if let Err(Without { why, .. }) = &header {
-            tracing::warn!(filter = self.filters.all[at].filter.report.filter, "no header program: {why}");
-        }
-        self.filters.all[at].header = header;
-        self.renew_slot(place);
     }
 
     /// Tells the engines, and waits until each knows. If that fails, `before` is in force again.
@@ -316,10 +352,7 @@ impl Road {
             tracing::warn!("an engine was not told that filters stay: {}", Causes(&error));
         }
         Err(match error.downcast_ref::<TooManyFilters>() {
-            Some(_) => {
-                let most = ixp::filter::MAX_FILTERS as u64;
-                Refusal::limit("attached filters", most + 1, most)
-            }
+            Some(TooManyFilters) => too_many_filters(),
             None => Code::Eio.because(Causes(&error)),
         })
     }
@@ -352,6 +385,19 @@ impl Road {
     }
 }
 
+pub(super) fn too_many_filters() -> Refusal {
+    let most = ixp::filter::MAX_FILTERS as u64;
+    Refusal::limit("attached filters", most + 1, most)
+}
+
+fn not_served() -> Without {
+    Without::of("the interface is not served now")
+}
+
+fn behind_the_port() -> Without {
+    Without::of("a target's filter runs after that of the port")
+}
+
 fn headless(Without { why, .. }: &Without) -> String {
     format!("scope `interface` and pass codes take a header program, and there is none: {why}")
 }
@@ -364,6 +410,11 @@ impl Ready {
 }
 
 impl Attached {
+    fn say_configured(&self) {
+        let Ready { report, at, installed, .. } = &self.filter;
+        tracing::info!(filter = report.filter, generation = installed.generation(), %at, "attached, as configured");
+    }
+
     fn row(&self) -> FilterRow {
         let Ready { at, scope, pass, file, report, rules, degraded, installed } = &self.filter;
         let counts = installed.counts();
@@ -399,12 +450,7 @@ fn target_of(registry: &Registry, TargetName { kind: sort, id, tuple }: TargetNa
     match sort {
         TargetSort::Builtin => {
             let (_, registration, _) = registry.list().find(|(known, ..)| known.raw() == id)?;
-            let id_of = match registration.builtin {
-                Builtin::Sink => builtin::SINK,
-                Builtin::Echo => builtin::ECHO,
-            };
-            // What it does is its id there, and its number its generation.
-            Some(TargetRef { kind: kind::BUILTIN, id: id_of, generation: id, tuple: None })
+            Some(builtin_ref(registration.builtin, TupleId::from_raw(id)))
         }
         TargetSort::Stack => {
             let session = registry.sessions().find(|session| session.id.slot == id)?;
@@ -414,6 +460,15 @@ fn target_of(registry: &Registry, TargetName { kind: sort, id, tuple }: TargetNa
             Some(TargetRef { kind: kind::STACK, id, generation: session.id.generation, tuple })
         }
     }
+}
+
+/// A builtin target as packets name it: what it does is its id there, and its number its generation.
+pub(super) fn builtin_ref(builtin: Builtin, number: TupleId) -> TargetRef {
+    let id = match builtin {
+        Builtin::Sink => builtin::SINK,
+        Builtin::Echo => builtin::ECHO,
+    };
+    TargetRef { kind: kind::BUILTIN, id, generation: number.raw(), tuple: None }
 }
 
 fn is_there(registry: &Registry, target: TargetRef) -> bool {

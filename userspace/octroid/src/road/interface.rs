@@ -25,6 +25,8 @@ pub struct Interface {
     open: Vec<PortId>,
     /// Of the device, when it was served last.
     mtu: Option<u32>,
+    /// How often programs were attached: the number of the last chain.
+    chains: u64,
 }
 
 /// Programs that are attached.
@@ -51,7 +53,7 @@ impl Interface {
     /// Nothing of it yet.
     #[must_use]
     pub fn new(settings: settings::Interface) -> Self {
-        Self { settings, held: None, open: Vec::new(), mtu: None }
+        Self { settings, held: None, open: Vec::new(), mtu: None, chains: 0 }
     }
 
     /// The ports that are open.
@@ -123,14 +125,23 @@ impl Interface {
         Ok(xsk::socket::mtu::check(&self.settings.queue, link.mtu)?)
     }
 
-    /// Attaches the programs, or adopts those that an earlier daemon left. What is attached already is only configured,
-    /// unless there are more queues now: veth runs a native program on those alone that were active when it was
-    /// installed (measured on Linux 6.18), and installing the same one again is nothing to the kernel, so it is
-    /// replaced by its like.
+    /// Attaches the programs behind the header program that `head` puts into their slot, or adopts those that an earlier
+    /// daemon left, with `head`'s in the place of its header program: that knows generations which this daemon gives to
+    /// other filters, and no socket is open meanwhile.
+    ///
+    /// What is attached already is only configured, unless there are more queues now: veth runs a native program on those
+    /// alone that were active when it was installed (measured on Linux 6.18), and installing the same one again is nothing
+    /// to the kernel, so it is replaced by its like.
     ///
     /// # Errors
     /// The hook is occupied, a pin does not fit, or the kernel refuses.
-    pub fn attach(&mut self, bpf: &Instance, pins: &Pins, facts: &Facts) -> Result<()> {
+    pub fn attach(
+        &mut self,
+        bpf: &Instance,
+        pins: &Pins,
+        facts: &Facts,
+        head: impl FnOnce(&HeaderSlot) -> Result<(), BpfError>,
+    ) -> Result<()> {
         self.mtu = Some(facts.link.mtu);
         if let Some(held) = &mut self.held {
             if held.queues < facts.queues {
@@ -147,18 +158,19 @@ impl Interface {
             mode: self.settings.mode,
             config: self.port_config(facts.link.mac),
         };
-        let programs = bpf.attach(&spec).map_err(explain)?;
-        let held = self.held.insert(Held { programs, index: facts.link.index, queues: facts.queues, origin });
-        // An earlier daemon's header program knows generations that this one gives to other filters.
-        Ok(held.programs.header_slot()?.clear()?)
+        self.chains += 1;
+        let programs = bpf.attach_behind(&spec, head).map_err(explain)?;
+        self.held = Some(Held { programs, index: facts.link.index, queues: facts.queues, origin });
+        Ok(())
     }
 
-    /// The slot of a header program; `None` while nothing is attached.
+    /// The slot of a header program, and the number of the chain that has it; `None` while nothing is attached.
     ///
     /// # Errors
     /// Out of descriptors.
-    pub fn header_slot(&self) -> Result<Option<HeaderSlot>, BpfError> {
-        self.held.as_ref().map(|held| held.programs.header_slot()).transpose()
+    pub fn header_slot(&self) -> Result<Option<(HeaderSlot, u64)>, BpfError> {
+        let slot = self.held.as_ref().map(|held| held.programs.header_slot()).transpose()?;
+        Ok(slot.map(|slot| (slot, self.chains)))
     }
 
     /// Tells the attached programs that the device has changed.

@@ -19,7 +19,6 @@
 //! | [`readings`] | every number there is, read once |
 pub mod addresses;
 pub mod filters;
-pub mod header;
 pub mod interface;
 pub mod network;
 pub mod offload;
@@ -48,7 +47,7 @@ use multistack::{
     registry::{Registry, SessionId},
 };
 use xsk::{
-    bpf::{Counters, Instance, Steering},
+    bpf::{Counters, HeaderSlot, Instance, Steering},
     socket::XskPort,
 };
 
@@ -252,9 +251,12 @@ impl Road {
     }
 
     fn serve_checked(&mut self, number: usize, facts: &Facts) -> Result<()> {
-        let Some(interface) = self.interfaces.get_mut(number) else { return Ok(()) };
+        let Self { interfaces, filters, counters, .. } = self;
+        let Some(interface) = interfaces.get_mut(number) else { return Ok(()) };
         self.offloads.switch_off(&mut self.ethtool, &facts.link)?;
-        interface.attach(&self.bpf, &self.pins, facts)?;
+        // What its filter rejects before it is steered is not steered from the first frame on.
+        let head = |slot: &HeaderSlot| filters.head(number, slot, counters);
+        interface.attach(&self.bpf, &self.pins, facts, head)?;
         // Engines know the interface before its first frame can come.
         let config = interface.port_config(facts.link.mac);
         for queue in 0..facts.queues {
@@ -265,8 +267,6 @@ impl Road {
         }
         self.refit_filters()?;
         self.publish()?;
-        // What its filter rejects before it is steered is not steered from the first frame on.
-        self.renew_header(number);
         let interface = self.interfaces.get_mut(number).context("no such interface")?;
         interface.open_queues(number, facts, &mut self.engines, &mut self.ports)
     }

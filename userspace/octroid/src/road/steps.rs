@@ -69,7 +69,8 @@ pub enum StepError {
 pub(super) struct Hands<'a> {
     engines: &'a Engines<XskPort>,
     configs: &'a PortConfigs,
-    filters: &'a Filters,
+    /// The filters in force with the next mirror.
+    pub(super) filters: &'a Filters,
     network: &'a Arc<Network>,
     steering: &'a mut Steering,
     sockets: &'a mut Sockets,

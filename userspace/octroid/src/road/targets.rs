@@ -9,13 +9,18 @@ use client::control::{
     refusal::Refusal,
     request::{TargetAdd, TargetKind},
 };
+use ixp::filter::TooManyFilters;
 use multistack::{
     refusal::Refusal as Registry,
     registry::{Builtin, Owner, Registration},
     slots::TupleId,
 };
 
-use super::{Road, stacks::words};
+use super::{
+    Road,
+    filters::{builtin_ref, too_many_filters},
+    stacks::words,
+};
 use crate::{config::settings::tuple_of, filters::Ready};
 
 /// A target of the configuration whose tuple somebody else has.
@@ -75,7 +80,7 @@ impl Road {
     /// # Errors
     /// The refusal, ready to be replied.
     pub fn add_target(&mut self, target: &TargetAdd) -> Result<TupleId, Refusal> {
-        self.try_target(target).map_err(|not_now| match not_now {
+        self.try_target(target, None).map_err(|not_now| match not_now {
             NotNow::Busy(owner) => words::refusal(&Registry::Busy(owner)),
             NotNow::Refused(refusal) => refusal,
         })
@@ -86,8 +91,8 @@ impl Road {
     /// # Errors
     /// The refusal, where waiting would not help.
     pub fn add_configured(&mut self, target: &TargetAdd, filter: Option<Ready>) -> Result<(), Refusal> {
-        match self.try_filtered(target, filter.clone()) {
-            Ok(()) => Ok(()),
+        match self.try_target(target, filter.clone()) {
+            Ok(_) => Ok(()),
             Err(NotNow::Refused(refusal)) => Err(refusal),
             Err(NotNow::Busy(owner)) => {
                 let waiting = Waiting { target: target.clone(), filter, why: owner.to_string() };
@@ -102,8 +107,8 @@ impl Road {
     pub fn take_up_targets(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for Waiting { target, filter, why } in waiting {
-            let now = match self.try_filtered(&target, filter.clone()) {
-                Ok(()) => {
+            let now = match self.try_target(&target, filter.clone()) {
+                Ok(_) => {
                     tracing::info!("target {} has its tuple", named(&target));
                     continue;
                 }
@@ -124,20 +129,8 @@ impl Road {
         &self.waiting
     }
 
-    /// Registers a target; if its filter cannot be had, it is not registered either.
-    fn try_filtered(&mut self, target: &TargetAdd, filter: Option<Ready>) -> Result<(), NotNow> {
-        let id = self.try_target(target)?.raw();
-        let Some(filter) = filter else { return Ok(()) };
-        self.install_filter(filter.on(id)).map_err(|refusal| {
-            // It served unfiltered packets otherwise.
-            if let Err(stays) = self.remove_target(id) {
-                tracing::warn!(refusal = %stays, "target {} stays without its filter", named(target));
-            }
-            NotNow::Refused(refusal)
-        })
-    }
-
-    fn try_target(&mut self, target: &TargetAdd) -> Result<TupleId, NotNow> {
+    /// Registers a target. Engines know its filter before they know of the target itself, so that its first packet is judged.
+    fn try_target(&mut self, target: &TargetAdd, filter: Option<Ready>) -> Result<TupleId, NotNow> {
         let tuple = tuple_of(target)?;
         let registration = Registration {
             tuple,
@@ -147,9 +140,25 @@ impl Road {
             },
             on_crash: words::on_crash(target.on_crash),
         };
+        let filter = filter.map(|filter| self.fitted_to_targets(filter));
+        let mut tables = self.filters.tables().clone();
         let (registry, mut hands) = self.split();
         let change = registry.add(registration)?;
-        change.carry_out(|step| hands.act(step)).map_err(|failed| NotNow::Refused(words::failed(failed)))
+        let id = *change.value();
+        if let Some(filter) = &filter {
+            let target = builtin_ref(registration.builtin, id);
+            tables
+                .add_target(target, &filter.installed)
+                .map_err(|TooManyFilters| NotNow::Refused(too_many_filters()))?;
+            // What engines have of it if a step fails judges nothing: nobody else gets this number soon.
+            hands.filters = &tables;
+        }
+        let done = change.carry_out(|step| hands.act(step));
+        let id = done.map_err(|failed| NotNow::Refused(words::failed(failed)))?;
+        if let Some(filter) = filter {
+            self.filters.came_with(builtin_ref(registration.builtin, id), filter.on(id.raw()), tables);
+        }
+        Ok(id)
     }
 
     /// Releases a target.

@@ -2,7 +2,7 @@
 //!
 //! It allocates nothing and reads each place once; a node number that means nothing here is refused.
 
-use super::{Case, Dag, Node, NodeId, RoadId, paths::SEGMENTS_MAX};
+use super::{Case, Dag, Node, NodeId, RoadId, paths::SEGMENTS_MAX, work::Tally};
 
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Dag {
     /// that comes there.
     #[must_use]
     pub fn eval_from(&self, node: NodeId, packet: &[u8]) -> Option<Reached> {
-        let bases = self.bases_at(node, packet)?;
+        let bases = self.bases_at(node, packet, &mut ())?;
         Some(self.walk(node, bases, packet))
     }
 
@@ -103,15 +103,16 @@ impl Dag {
     }
 
     /// The bases of a packet on which a walk came to this node.
-    pub(super) fn bases_at(&self, node: NodeId, packet: &[u8]) -> Option<Bases> {
-        self.bases(*self.roads.get(node.index())?, packet)
+    pub(super) fn bases_at(&self, node: NodeId, packet: &[u8], tally: &mut impl Tally) -> Option<Bases> {
+        self.bases(*self.roads.get(node.index())?, packet, tally)
     }
 
-    fn bases(&self, road: RoadId, packet: &[u8]) -> Option<Bases> {
+    fn bases(&self, road: RoadId, packet: &[u8], tally: &mut impl Tally) -> Option<Bases> {
         let step = self.steps.get(usize::from(road.0))?;
         let Some((before, advance)) = step.from else { return Some(Bases::START) };
-        let mut bases = self.bases(before, packet)?;
+        let mut bases = self.bases(before, packet, tally)?;
         let base = bases.last();
+        tally.read(1);
         bases.push_if(true, base.checked_add(advance.distance(packet, base)?)?);
         Some(bases)
     }

@@ -19,6 +19,7 @@ mod steps;
 pub mod switch;
 mod walk;
 mod window;
+mod work;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use condition::Place;
 pub use eval::{Bases, Reached};
 use paths::{Advance, Path};
 pub use walk::{Walk, Walker};
+pub use work::Work;
 
 use crate::resolved::RuleId;
 

@@ -14,6 +14,7 @@ use super::{
     eval::Bases,
     perfect::{Key, Slots, Table},
     steps,
+    work::{Tally, Work},
 };
 
 /// A DAG made to be walked.
@@ -145,6 +146,18 @@ impl Walker {
         Some(walk.reached())
     }
 
+    /// The same from this node, or from the root, and the work that it is: for those who count it.
+    #[must_use]
+    pub fn work(&self, dag: &Dag, from: Option<NodeId>, packet: &[u8]) -> Option<(Reached, Work)> {
+        let mut work = Work::default();
+        let mut walk = match from {
+            Some(node) => self.begin_counted(dag, node, packet, &mut work)?,
+            None => self.begin(),
+        };
+        self.finish_counted(&mut walk, packet, &mut work);
+        Some((walk.reached(), work))
+    }
+
     /// A walk from the root.
     #[must_use]
     #[inline]
@@ -156,20 +169,32 @@ impl Walker {
     /// A walk that goes on at a node of the same DAG; [`None`] as for [`Walker::eval_from`].
     #[must_use]
     pub fn begin_at(&self, dag: &Dag, node: NodeId, packet: &[u8]) -> Option<Walk> {
-        Some(Walk { at: *self.begins.get(node.index())?, bases: dag.bases_at(node, packet)? })
+        self.begin_counted(dag, node, packet, &mut ())
+    }
+
+    #[inline(always)]
+    fn begin_counted(&self, dag: &Dag, node: NodeId, packet: &[u8], tally: &mut impl Tally) -> Option<Walk> {
+        Some(Walk { at: *self.begins.get(node.index())?, bases: dag.bases_at(node, packet, tally)? })
     }
 
     /// Walks on until the packet is at a leaf, which is this.
     #[inline]
     pub fn finish(&self, walk: &mut Walk, packet: &[u8]) -> NodeId {
+        self.finish_counted(walk, packet, &mut ())
+    }
+
+    #[inline(always)]
+    fn finish_counted(&self, walk: &mut Walk, packet: &[u8], tally: &mut impl Tally) -> NodeId {
         let mut at = walk.at;
         let (mut here, mut behind) = from(packet, walk.bases.last());
         while let Some(Step { need, short, test, yes, no }) = self.steps.get(at.index()) {
+            tally.step();
             // A u32 fits wherever the crate builds.
             if behind < *need as usize {
                 at = *short;
                 continue;
             }
+            tally.read(test.reads());
             at = match test {
                 Test::Equal { offsets, masks, values } => {
                     let equal = |n: usize| little(here, offsets[n]) & masks[n] == values[n];
@@ -211,6 +236,18 @@ impl Walker {
         }
         walk.at = at;
         at.node()
+    }
+}
+
+impl Test {
+    /// How often it reads: both of two, though the first may answer already.
+    const fn reads(&self) -> u32 {
+        match self {
+            Self::Equal { .. } | Self::Switch { .. } => 2,
+            Self::Range { .. } | Self::Base(_) => 1,
+            // The length of what lies between, and what lies before and behind it.
+            Self::Across { .. } => 3,
+        }
     }
 }
 

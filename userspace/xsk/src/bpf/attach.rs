@@ -4,7 +4,8 @@
 //! leaves half of its work behind: what was pinned on the way is removed if attaching fails.
 //!
 //! ```text
-//! compare pins ─► decide: fresh, or adopt the link ─► maps ─► PORT ─► load ─► JUMP[1] = steer ─► attach or replace ─► pin
+//! compare pins ─► decide: fresh, or adopt the link ─► maps ─► PORT ─► load ─► JUMP[1] = steer ─► JUMP[0], as the caller
+//! has it ─► attach or replace ─► pin
 //! ```
 use std::{
     ops::Deref,
@@ -17,7 +18,7 @@ use abi::{
 };
 
 use super::{
-    BpfError, InterfaceDir, Loaded, MapShape, Object, XdpMode,
+    BpfError, HeaderSlot, InterfaceDir, Loaded, MapShape, Object, XdpMode,
     link::XdpLink,
     loaded::{Maps, Shared},
     map::Map,
@@ -63,6 +64,7 @@ impl Attached {
         object: &Object,
         dir: Option<InterfaceDir>,
         shared: Shared,
+        head: impl FnOnce(&HeaderSlot) -> Result<(), BpfError>,
     ) -> Result<Self, BpfError> {
         let mut found = Found::read(dir.as_ref())?;
         let adopted = found.link_of(spec, dir.as_ref())?;
@@ -72,6 +74,7 @@ impl Attached {
         let undo = Undo::of(dir.as_ref().filter(|_| adopted.is_none()));
         let maps = found.maps(dir.as_ref())?;
         let loaded = Loaded::new(object, maps, shared, spec.config)?;
+        head(&loaded.header_slot()?)?;
         let ingress = loaded.program_fd(PROG_INGRESS)?.as_fd();
         let link = match adopted {
             Some(link) => replace_ingress(&link, &spec.ifname, ingress).map(|()| link)?,

@@ -5,8 +5,8 @@ use abi::{LAYOUT, port::PortConfig};
 use aya::maps::Array;
 
 use super::{
-    AttachSpec, Attached, BpfError, Bpffs, Counters, Datagrams, InstanceName, Loaded, MapShape, Object,
-    Steering,
+    AttachSpec, Attached, BpfError, Bpffs, Counters, Datagrams, HeaderSlot, InstanceName, Loaded, MapShape,
+    Object, Steering,
     loaded::{Maps, Shared},
     map::Map,
     pins::InstanceDir,
@@ -72,7 +72,8 @@ impl Instance {
         Counters::new(&self.maps.counters)
     }
 
-    /// Attaches the embedded object to an interface, or adopts what an earlier daemon left attached there.
+    /// Attaches the embedded object to an interface, or adopts what an earlier daemon left attached there, and its header
+    /// program with it.
     ///
     /// # Errors
     /// See [`Attached`]; whatever was made on the way is undone.
@@ -80,13 +81,35 @@ impl Instance {
         self.attach_object(spec, &Object::embedded()?)
     }
 
+    /// The same, behind a header program: `head` puts one into the slot, or leaves it empty. A chain that is new has no
+    /// frame before that; in one that is adopted the header program that was there runs until then.
+    ///
+    /// # Errors
+    /// As [`Instance::attach`], or those of `head`.
+    pub fn attach_behind(
+        &self,
+        spec: &AttachSpec,
+        head: impl FnOnce(&HeaderSlot) -> Result<(), BpfError>,
+    ) -> Result<Attached, BpfError> {
+        self.attach_chain(spec, &Object::embedded()?, head)
+    }
+
     /// The same with another object.
     ///
     /// # Errors
     /// As [`Instance::attach`].
     pub fn attach_object(&self, spec: &AttachSpec, object: &Object) -> Result<Attached, BpfError> {
+        self.attach_chain(spec, object, |_| Ok(()))
+    }
+
+    fn attach_chain(
+        &self,
+        spec: &AttachSpec,
+        object: &Object,
+        head: impl FnOnce(&HeaderSlot) -> Result<(), BpfError>,
+    ) -> Result<Attached, BpfError> {
         let dir = self.dir.as_ref().map(|dir| dir.interface(&spec.ifname)).transpose()?;
-        Attached::new(spec, object, dir, self.maps.try_clone()?)
+        Attached::new(spec, object, dir, self.maps.try_clone()?, head)
     }
 
     /// Loads the embedded object for no interface, on maps of its own beside the instance's: for test runs.

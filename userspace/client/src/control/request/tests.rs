@@ -12,6 +12,12 @@ use crate::control::{
     stack::{Lease, ReserveMode},
 };
 
+/// The operation of a request with these fields, or the code that it is refused with.
+pub(in crate::control) fn read(fields: &str) -> Result<Op, Code> {
+    let text = format!(r#"{{"v":1,"id":1,{fields}}}"#);
+    Request::read(text.as_bytes()).map(|request| request.op).map_err(|bad| bad.refusal.code)
+}
+
 #[track_caller]
 fn refused(datagram: &str, id: u64, code: Code, part_of_detail: &str) {
     let malformed = Request::read(datagram.as_bytes()).expect_err(datagram);

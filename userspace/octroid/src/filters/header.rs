@@ -1,12 +1,31 @@
 //! The header program of an interface's filter: made and loaded before the filter is in force, put before `steer` after.
 //!
 //! Without one a filter does the same, but on its workers alone; why there is none is told and never fatal, unless what
-//! was asked for takes one.
+//! was asked for takes one. Making one asks the kernel, which takes its time with a large program: see [`Chain`].
+use std::{fmt, sync::Arc};
+
 use client::control::ruler::{HeaderRow, Scope};
 use ruler::ebpf::{self, Counter, Settings, limits};
 use xsk::bpf::{BpfError, Counters, HeaderCounters, HeaderMaps, HeaderProgram, HeaderRefused, HeaderSlot};
 
-use crate::filters::Ready;
+use super::Ready;
+
+/// The chain of programs that a header program is made for, held by descriptors of its own: whoever has it can make one
+/// beside the control loop.
+pub struct Chain {
+    slot: HeaderSlot,
+    counters: Counters,
+    number: u64,
+}
+
+/// What came of making a header program for a chain.
+#[derive(Clone, Debug)]
+pub struct Headed {
+    /// Which chain: it is of use there alone.
+    pub chain: u64,
+    /// The program.
+    pub header: Result<Arc<Header>, Without>,
+}
 
 /// A loaded header program, and what it counts.
 #[derive(Debug)]
@@ -23,6 +42,33 @@ pub struct Without {
     pub why: String,
     /// The verifier's log, if it was the verifier.
     pub log: Option<String>,
+}
+
+impl Chain {
+    /// The chain of this number with its slot, and the books of this instance.
+    #[must_use]
+    pub const fn new(number: u64, slot: HeaderSlot, counters: Counters) -> Self {
+        Self { slot, counters, number }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Makes the header program of a filter.
+    #[must_use]
+    pub fn head(&self, filter: &Ready) -> Headed {
+        let header = Header::load(filter, &self.slot, &self.counters).map(Arc::new);
+        Headed { chain: self.number, header }
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chain").field(&self.number).finish()
+    }
 }
 
 impl Header {
