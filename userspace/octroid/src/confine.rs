@@ -76,6 +76,9 @@ fn compile() -> Result<BpfProgram, BackendError> {
     // In debug builds std asks of a descriptor that it closes whether it is open.
     let asks = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
     rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![asks])?]);
+    // Who is out of descriptors asks how many he may have, to say so; nobody sets a limit.
+    let reads = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![reads])?]);
     let (otherwise, listed) = (SeccompAction::KillProcess, SeccompAction::Allow);
     SeccompFilter::new(rules, otherwise, listed, std::env::consts::ARCH.try_into()?)?.try_into()
 }
@@ -111,7 +114,11 @@ mod tests {
         time::Duration,
     };
 
-    use nix::sys::{eventfd::EventFd, signal::Signal};
+    use nix::sys::{
+        eventfd::EventFd,
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+    };
 
     use super::*;
 
@@ -135,6 +142,7 @@ mod tests {
                 "open" => _ = fs::File::open("/dev/null"),
                 "socket" => _ = std::net::UdpSocket::bind("127.0.0.1:0"),
                 "fork" => _ = Command::new("true").status(),
+                "limit" => _ = setrlimit(Resource::RLIMIT_CORE, 0, 0),
                 "signal" => _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None),
                 _ => work(),
             }
@@ -153,12 +161,13 @@ mod tests {
         }
         let bell = EventFd::from_value(1).unwrap();
         assert_eq!(bell.read(), Ok(1));
+        assert!(getrlimit(Resource::RLIMIT_NOFILE).is_ok());
     }
 
     #[test]
     fn f14_a_confined_thread_works_and_a_forbidden_call_ends_the_process_loudly() {
         assert!(done_confined("work").success());
-        for deed in ["open", "socket", "fork", "signal"] {
+        for deed in ["open", "socket", "fork", "limit", "signal"] {
             assert_eq!(done_confined(deed).signal(), Some(Signal::SIGSYS as i32), "{deed}");
         }
     }
