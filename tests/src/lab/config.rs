@@ -3,7 +3,10 @@
 //! Written as the TOML text that a user would write; nothing of octroid's own reader is used here.
 use std::fmt::Write as _;
 
-use client::control::request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind};
+use client::control::{
+    request::{LocalAddr, OnCrash, Proto, TargetAdd, TargetKind},
+    stack::StackRegister,
+};
 
 /// What stands in the file.
 #[derive(Clone, Debug)]
@@ -128,4 +131,12 @@ pub const SINK: u16 = 9;
 #[must_use]
 pub fn udp(kind: TargetKind, port: u16) -> TargetAdd {
     TargetAdd { kind, proto: Proto::Udp, addr: LocalAddr::Any, port, on_crash: OnCrash::Drop }
+}
+
+/// A reservation of a target's tuple for a user.
+#[must_use]
+pub fn reservation(target: &TargetAdd, uid: u32) -> StackRegister {
+    let TargetAdd { proto, addr, port, .. } = *target;
+    let reserve = Default::default();
+    StackRegister { proto, addr, port, reserve, on_crash: None, icmp: false, uid: Some(uid) }
 }

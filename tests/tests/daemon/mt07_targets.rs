@@ -3,10 +3,12 @@ use anyhow::{Result, ensure};
 use client::control::{
     answer::{DoctorRow, Health},
     request::{Doctor, TargetKind},
-    stack::{StackRegister, StackRelease},
+    stack::StackRelease,
 };
 use octroi_tests::lab::{
-    self, App, Config, Daemon, Pair, PairOptions, Served, Tally, Tap, Wrapper, app::know_taps, config::udp,
+    self, App, Config, Daemon, Pair, PairOptions, Served, Tally, Tap, Wrapper,
+    app::know_taps,
+    config::{reservation, udp},
 };
 
 use crate::NEEDS;
@@ -111,15 +113,7 @@ fn mt07_a_target_waits_for_a_reservation_too() -> Result<()> {
     let pair = pair()?;
     let mut daemon = Daemon::start(&pair.served, &Config::default())?;
     let target = udp(TargetKind::Echo, TAKEN);
-    daemon.control().call(&StackRegister {
-        proto: target.proto,
-        addr: target.addr,
-        port: TAKEN,
-        reserve: Default::default(),
-        on_crash: None,
-        icmp: false,
-        uid: Some(1000),
-    })?;
+    daemon.control().call(&reservation(&target, 1000))?;
     let home = daemon.crash()?;
     home.configure(&with_targets().text(&pair.served.ifname, &format!("unix:{}", home.metrics().display())))?;
     let mut served = Served { daemon: home.start(&pair.served)?, pair };

@@ -2,16 +2,12 @@
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use client::control::{
-    connection::Connection,
-    request::TargetKind,
-    stack::{StackRegister, StackRelease},
-};
+use client::control::{connection::Connection, request::TargetKind, stack::StackRelease};
 use nix::libc::SYS_bpf;
 use octroi_tests::lab::{
     self, App, Config, Daemon, Home, Listens, Pair, PairOptions, Reading, Served, Tally, Tap, Wrapper,
     app::know_taps,
-    config::{ECHO, SINK, udp},
+    config::{ECHO, SINK, reservation, udp},
     filter,
     halted::{Call, Watched},
 };
@@ -154,15 +150,7 @@ fn rt10_a_target_that_waited_for_a_reservation_is_filtered_from_its_first_packet
     let pair = Pair::new(PairOptions::default())?;
     let mut daemon = Daemon::start(&pair.served, &Config::default())?;
     let target = udp(TargetKind::Echo, TAKEN);
-    daemon.control().call(&StackRegister {
-        proto: target.proto,
-        addr: target.addr,
-        port: TAKEN,
-        reserve: Default::default(),
-        on_crash: None,
-        icmp: false,
-        uid: Some(1000),
-    })?;
+    daemon.control().call(&reservation(&target, 1000))?;
     let mut served = again_with_an_echo(daemon.crash()?, pair)?;
     let mut own = Connection::open(&served.daemon.home().socket(), Duration::from_secs(30))?;
     judged_from_the_first(&mut served, || {

@@ -95,7 +95,7 @@ impl Attach {
             pass: self.pass.clone(),
             force: self.force,
             filter: program.options.filter.clone(),
-            allow_slow: program.options.allow_slow,
+            allow_slow: program.options.reading.allow_slow,
         };
         let lent: Vec<_> = [Some(&bundle), key.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
         let (answer, fds) = daemon::connect_for(global, PATIENCE)?.call_with(&ask, &lent)?;

@@ -18,7 +18,7 @@ use lsp_types::{
 };
 use serde::de::DeserializeOwned;
 
-use super::program::Options;
+use super::program::Reading;
 use crate::verb::Outcome;
 use buffers::Buffers;
 
@@ -28,7 +28,7 @@ use buffers::Buffers;
 #[derive(Debug, Args)]
 pub(crate) struct LanguageServer {
     #[command(flatten)]
-    options: Options,
+    reading: Reading,
     /// Standard input and output are used whether it is said or not; some editors always say it.
     #[arg(long, hide = true)]
     stdio: bool,
@@ -40,8 +40,9 @@ impl LanguageServer {
     /// # Errors
     /// The other end does not speak the protocol, or is gone without a word.
     pub(crate) fn run(&self) -> Result<Outcome> {
+        let reading = absolute(&self.reading)?;
         let (connection, threads) = Connection::stdio();
-        serve(&connection, &self.options)?;
+        serve(&connection, &reading)?;
         // The thread that writes ends with its queue.
         drop(connection);
         threads.join().context("standard input or output")?;
@@ -49,7 +50,13 @@ impl LanguageServer {
     }
 }
 
-fn serve(connection: &Connection, options: &Options) -> Result<()> {
+/// With directories as an editor names what is in them.
+fn absolute(reading: &Reading) -> Result<Reading> {
+    let include = reading.include.iter().map(std::path::absolute).collect::<Result<_, _>>();
+    Ok(Reading { include: include.context("-I")?, ..reading.clone() })
+}
+
+fn serve(connection: &Connection, reading: &Reading) -> Result<()> {
     let full = TextDocumentSyncCapability::Kind(TextDocumentSyncKind::FULL);
     let capabilities = ServerCapabilities { text_document_sync: Some(full), ..ServerCapabilities::default() };
     connection.initialize(serde_json::to_value(capabilities)?)?;
@@ -67,7 +74,7 @@ fn serve(connection: &Connection, options: &Options) -> Result<()> {
         }
         // Who types fast has changed it again before it is judged.
         if connection.receiver.is_empty() {
-            for (uri, diagnostics) in buffers.judge(options) {
+            for (uri, diagnostics) in buffers.judge(reading) {
                 let params = PublishDiagnosticsParams { uri, diagnostics, version: None };
                 let shown = Notification::new(PublishDiagnostics::METHOD.to_owned(), params);
                 connection.sender.send(shown.into())?;

@@ -20,16 +20,23 @@ use ruler::{
 
 /// How a program is read and compiled.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Options {
+pub(crate) struct Reading {
     /// Look for included files in this directory too, after that of the including file. May be repeated.
     #[arg(short = 'I', value_name = "DIR")]
     pub(crate) include: Vec<PathBuf>,
-    /// Only this filter.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) filter: Option<String>,
     /// Allow rules that only simulation can judge, which is slow.
     #[arg(long)]
     pub(crate) allow_slow: bool,
+}
+
+/// The same, and which of a program's filters are meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Only this filter.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
 }
 
 /// A program that was read and compiled.
@@ -42,19 +49,11 @@ pub(crate) struct Compiled {
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-impl Options {
-    /// Reads a program.
-    ///
-    /// # Errors
-    /// A file cannot be read. An included one that is not there is a diagnostic instead.
-    pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
-        self.read_by(name(file)?, |name| File::open(name))
-    }
-
+impl Reading {
     /// Reads a program whose files are opened by `open`.
     ///
     /// # Errors
-    /// As [`Options::read`].
+    /// A file cannot be read. An included one that is not there is a diagnostic instead.
     pub(crate) fn read_by<R: Read>(
         &self,
         file: &str,
@@ -69,6 +68,22 @@ impl Options {
     pub(crate) fn limits(&self) -> Limits {
         let slow = if self.allow_slow { Slow::Allowed } else { Slow::Refused };
         Limits { engines: ladder::Limits { slow, ..ladder::Limits::default() }, ..Limits::default() }
+    }
+}
+
+impl Options {
+    /// Reads a program.
+    ///
+    /// # Errors
+    /// As [`Reading::read_by`].
+    pub(crate) fn read(&self, file: &Path) -> Result<Bundle> {
+        self.reading.read_by(name(file)?, |name| File::open(name))
+    }
+
+    /// How much its filters may need.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        self.reading.limits()
     }
 
     /// Reads and compiles a program.

@@ -16,7 +16,7 @@ use ruler::{
 };
 
 use super::place;
-use crate::verb::ruler::program::Options;
+use crate::verb::ruler::program::Reading;
 
 /// What an editor has open.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Buffers {
     }
 
     /// What is to be shown where, if anything changed; nothing, where what was shown is wrong no longer.
-    pub(super) fn judge(&mut self, options: &Options) -> Vec<(Uri, Vec<Diagnostic>)> {
+    pub(super) fn judge(&mut self, reading: &Reading) -> Vec<(Uri, Vec<Diagnostic>)> {
         if !std::mem::take(&mut self.changed) {
             return Vec::new();
         }
@@ -53,7 +53,7 @@ impl Buffers {
             self.marked.iter().map(|path| (path.clone(), Vec::new())).collect();
         for path in self.texts.keys() {
             found.entry(path.clone()).or_default();
-            for (file, diagnostic) in self.program(path, options) {
+            for (file, diagnostic) in self.program(path, reading) {
                 let at = found.entry(file).or_default();
                 // Two programs that include a file find the same in it.
                 if !at.contains(&diagnostic) {
@@ -66,8 +66,8 @@ impl Buffers {
     }
 
     /// What is wrong with a program, each with its file.
-    fn program(&self, path: &str, options: &Options) -> Vec<(String, Diagnostic)> {
-        let bundle = match options.read_by(path, |name| self.open(name)) {
+    fn program(&self, path: &str, reading: &Reading) -> Vec<(String, Diagnostic)> {
+        let bundle = match reading.read_by(path, |name| self.open(name)) {
             Ok(bundle) => bundle,
             Err(error) => {
                 let message = format!("{error:#}");
@@ -75,7 +75,7 @@ impl Buffers {
                 return vec![(path.to_owned(), Diagnostic { severity, message, ..Diagnostic::default() })];
             }
         };
-        let (_, found) = ruler::compile(&bundle, &options.limits());
+        let (_, found) = ruler::compile(&bundle, &reading.limits());
         found.iter().map(|found| (found.file.clone(), shown(&bundle, found))).collect()
     }
 

@@ -15,8 +15,12 @@ struct Editor {
 
 impl Editor {
     fn start() -> Self {
+        Self::reading(Reading::default())
+    }
+
+    fn reading(reading: Reading) -> Self {
         let (connection, other) = Connection::memory();
-        let server = thread::spawn(move || serve(&other, &Options::default()));
+        let server = thread::spawn(move || serve(&other, &reading));
         let mut editor = Self { connection, server, requests: 0 };
         let answer = editor.ask("initialize", json!({ "capabilities": {} }));
         assert_eq!(answer["capabilities"]["textDocumentSync"], 1, "{answer}");
@@ -113,6 +117,26 @@ fn what_is_open_counts_as_it_is_there_in_what_includes_it_too() {
     let both: Vec<_> = [editor.shown(), editor.shown()].map(|(name, found)| (name, found.len())).into();
     assert!(both[1].0 == "b.rli" && 0 < both[1].1, "{both:?}");
     editor.close(&included);
+    assert_eq!([editor.shown(), editor.shown()].map(|(_, found)| found.len()), [0, 0]);
+    editor.end();
+}
+
+#[test]
+fn what_is_found_in_a_searched_directory_is_the_file_that_is_open() {
+    let place = tempfile::tempdir().unwrap();
+    let included = place.path().join("lib/b.rli");
+    fs::create_dir(place.path().join("lib")).unwrap();
+    fs::write(&included, "pattern ;\n").unwrap();
+    // As somebody may say it who starts an editor elsewhere.
+    let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "../").collect::<String>();
+    let relative = Path::new(&up).join(place.path().strip_prefix("/").unwrap()).join("lib");
+    let reading = Reading { include: vec![relative], allow_slow: false };
+    let editor = Editor::reading(absolute(&reading).unwrap());
+    editor.open(&place.path().join("a.rl"), "include \"b.rli\"\nfilter a * => accept;\n");
+    assert_eq!(editor.shown(), ("a.rl".into(), vec![]));
+    let (name, found) = editor.shown();
+    assert!(name == "b.rli" && !found.is_empty(), "{found:?}");
+    editor.open(&included, "");
     assert_eq!([editor.shown(), editor.shown()].map(|(_, found)| found.len()), [0, 0]);
     editor.end();
 }
