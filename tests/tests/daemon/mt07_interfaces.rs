@@ -196,6 +196,10 @@ fn mt07_the_only_interface_may_go_to_another_namespace_and_come_back() -> Result
     until_state(&mut served, 0, "served")?;
     assert_eq!(app.event()?, "AddressBack(TupleId(1))");
     let tap = Tap::open(&served.pair.peer)?;
+    answers_again(&mut served, &tap, SECOND)?;
+    served.drain()?;
+    // One that has seen no answer to a probe.
+    let tap = Tap::open(&served.pair.peer)?;
     assert_eq!(served.load(SECOND, 4, 100).echo(&tap, 500)?, Tally::whole(500));
     drop(app);
     served.finish()

@@ -69,7 +69,8 @@ impl<T: PartialEq> Workshop<T> {
             return Err(Refusal::limit("filters to be compiled", given as u64, MAX_WAITING as u64));
         }
         self.waiting.push_back((of, order, chain));
-        self.go_on()
+        self.go_on();
+        Ok(())
     }
 
     /// Nobody wants what these ordered.
@@ -88,19 +89,16 @@ impl<T: PartialEq> Workshop<T> {
         let _ = self.bell.read();
         let made = self.receiver.try_recv().ok()?;
         let of = self.working.take()?;
-        let begun = self.go_on();
-        // With no thread to be had, the next order is answered when somebody orders again.
-        if let Err(refusal) = begun {
-            tracing::warn!(%refusal, "filters wait");
-        }
+        self.go_on();
         Some((of?, made))
     }
 
-    fn go_on(&mut self) -> Result<(), Refusal> {
+    /// Begins with the next order. If there is no thread to be had, that is the answer to this one and no other.
+    fn go_on(&mut self) {
         if self.working.is_some() {
-            return Ok(());
+            return;
         }
-        let Some((of, order, chain)) = self.waiting.pop_front() else { return Ok(()) };
+        let Some((of, order, chain)) = self.waiting.pop_front() else { return };
         let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let work = move || {
             let made = make_apart(&order).and_then(|made| head(made, chain.as_ref()));
@@ -109,9 +107,11 @@ impl<T: PartialEq> Workshop<T> {
             let _ = sender.send(made);
             let _ = bell.write(1);
         };
-        thread(LOADER).spawn(work).map_err(no_thread)?;
         self.working = Some(Some(of));
-        Ok(())
+        if let Err(error) = thread(LOADER).spawn(work) {
+            let _ = self.sender.send(Err(no_thread(error)));
+            let _ = self.bell.write(1);
+        }
     }
 }
 
