@@ -318,6 +318,7 @@ fn application(registry: &mut Registry, shape: &Shape, port: u16) -> Result<(End
     let kernel =
         Kernel { unprivileged_port_start: 1024, ephemeral: 32_768..=60_999, protocols: vec![Proto::Udp] };
     registry.register(session, &want, &kernel, 0)?.carry_out(kept)?;
+    let shape = &shape.coloured(session.slot);
     let (down, _) = Region::create(Direction::Down, shape.down_size())?;
     let (up, _) = Region::create(Direction::Up, shape.up_size())?;
     let (pages, _) = Region::create(Direction::Up, books::size(1))?;

@@ -12,7 +12,7 @@ pub const DOWN_MAGIC: u32 = u32::from_ne_bytes(*b"OCDN");
 /// First four bytes of an up region: "OCUP". The daemon never reads them.
 pub const UP_MAGIC: u32 = u32::from_ne_bytes(*b"OCUP");
 /// Version of this layout.
-pub const LAYOUT: u16 = 1;
+pub const LAYOUT: u16 = 2;
 
 /// The unit that headers and buffer areas are aligned to.
 pub const PAGE: usize = 4096;
@@ -24,6 +24,14 @@ pub const MAX_SLOTS: u32 = 4096;
 pub const DEFAULT_SLOTS: u32 = 256;
 /// Most channels of a session: one per worker.
 pub const MAX_CHANNELS: u16 = 64;
+
+/// Bytes by which the channels of one colour lie further back than those of the colour before: a cache line.
+pub const COLOUR: usize = 64;
+/// Colours: the lines of a page.
+pub const COLOURS: u16 = (PAGE / COLOUR) as u16;
+
+/// Offset of a channel's descriptors from its start: behind indices, flags and counters.
+const DESCRIPTORS: usize = 512 + 8 * SPACE;
 
 /// Offset of the session's [`State`] in the down region.
 pub const STATE: usize = 128;
@@ -55,13 +63,14 @@ pub struct SlotSize(u32);
 /// What decides where everything lies.
 ///
 /// # Invariants
-/// 1 to [`MAX_CHANNELS`] channels.
+/// 1 to [`MAX_CHANNELS`] channels, and a colour below [`COLOURS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     channels: u16,
     rx: Slots,
     tx: Slots,
     slot: SlotSize,
+    colour: u16,
 }
 
 /// Why regions cannot have this shape.
@@ -112,6 +121,10 @@ pub struct DownHeader {
     pub stride_down: u64,
     /// Bytes from one channel of the up region to the next.
     pub stride_up: u64,
+    /// The shape's colour.
+    pub colour: u32,
+    /// 0.
+    pub zero: u32,
 }
 
 /// What a session is, beside the shape of its memory.
@@ -144,6 +157,11 @@ pub enum HeaderError {
     Shape(ShapeError),
     /// Strides that do not follow from the shape.
     Stride,
+    /// Not below [`COLOURS`].
+    Colour {
+        /// What stands there.
+        given: u32,
+    },
 }
 
 /// What the daemon says of the session as a whole.
@@ -237,7 +255,17 @@ impl Shape {
         if channels == 0 || MAX_CHANNELS < channels {
             return Err(ShapeError::Channels { given: channels });
         }
-        Ok(Self { channels, rx, tx, slot })
+        Ok(Self { channels, rx, tx, slot, colour: 0 })
+    }
+
+    /// The same in another colour: any number will do, and neighbours should have different ones.
+    ///
+    /// Everything in a region lies at powers of two, and regions begin on pages. So the same slot of every session would
+    /// be in the same few sets of a cache, which hold a dozen lines and not the lines of 64 sessions; a worker that
+    /// serves them in turns would find none of them there. A colour moves a session's channels by some lines.
+    #[must_use]
+    pub const fn coloured(self, number: u16) -> Self {
+        Self { colour: number % COLOURS, ..self }
     }
 
     /// Channels.
@@ -279,13 +307,18 @@ impl Shape {
     /// Bytes of the whole down region.
     #[must_use]
     pub const fn down_size(&self) -> usize {
-        PAGE + self.channels as usize * self.stride_down()
+        self.first() + self.channels as usize * self.stride_down()
     }
 
     /// Bytes of the whole up region.
     #[must_use]
     pub const fn up_size(&self) -> usize {
-        PAGE + self.channels as usize * self.stride_up()
+        self.first() + self.channels as usize * self.stride_up()
+    }
+
+    /// Offset of the first channel: behind the header's page.
+    const fn first(&self) -> usize {
+        PAGE + self.colour as usize * COLOUR
     }
 
     /// Where channel `number` lies in the down region; `None` if there is no such channel.
@@ -294,7 +327,7 @@ impl Shape {
         if self.channels <= number {
             return None;
         }
-        let base = PAGE + number as usize * self.stride_down();
+        let base = self.first() + number as usize * self.stride_down();
         let buffers = base + buffers(self.rx);
         Some(DownChannel { base: base as u32, buffers: buffers as u32, slot_size: self.slot.0 })
     }
@@ -305,7 +338,7 @@ impl Shape {
         if self.channels <= number {
             return None;
         }
-        let base = PAGE + number as usize * self.stride_up();
+        let base = self.first() + number as usize * self.stride_up();
         let buffers = base + buffers(self.tx);
         Some(UpChannel { base: base as u32, buffers: buffers as u32, slot_size: self.slot.0 })
     }
@@ -313,7 +346,7 @@ impl Shape {
 
 /// Offset of the first buffer from a channel's start.
 const fn buffers(slots: Slots) -> usize {
-    PAGE + (slots.0 as usize * DESC_SIZE).next_multiple_of(PAGE)
+    (DESCRIPTORS + slots.0 as usize * DESC_SIZE).next_multiple_of(PAGE)
 }
 
 const fn stride(slots: Slots, size: SlotSize) -> usize {
@@ -331,6 +364,8 @@ impl DownHeader {
             rx_slots: shape.rx.0,
             tx_slots: shape.tx.0,
             slot_size: shape.slot.0,
+            colour: shape.colour as u32,
+            zero: 0,
             slot: session.slot,
             generation: session.generation,
             mtu: session.mtu,
@@ -366,7 +401,8 @@ impl DownHeader {
             {
                 Err(HeaderError::Stride)
             }
-            Ok(shape) => Ok(shape),
+            Ok(_) if COLOURS as u32 <= self.colour => Err(HeaderError::Colour { given: self.colour }),
+            Ok(shape) => Ok(shape.coloured(self.colour as u16)),
         }
     }
 
@@ -422,7 +458,7 @@ impl DownChannel {
     #[must_use]
     #[inline(always)]
     pub const fn descriptor(&self, slot: u32) -> usize {
-        self.base as usize + PAGE + slot as usize * DESC_SIZE
+        self.base as usize + DESCRIPTORS + slot as usize * DESC_SIZE
     }
 
     /// Bytes of an Rx buffer.
@@ -466,7 +502,7 @@ impl UpChannel {
     #[must_use]
     #[inline(always)]
     pub const fn descriptor(&self, slot: u32) -> usize {
-        self.base as usize + PAGE + slot as usize * DESC_SIZE
+        self.base as usize + DESCRIPTORS + slot as usize * DESC_SIZE
     }
 
     /// Bytes of a Tx buffer.
@@ -505,6 +541,7 @@ impl fmt::Display for HeaderError {
             Self::Layout { given } => write!(f, "the region has layout {given}, this program knows {LAYOUT}"),
             Self::Shape(error) => error.fmt(f),
             Self::Stride => f.write_str("the region's strides do not follow from its shape"),
+            Self::Colour { given } => write!(f, "colour {given}, there are {COLOURS}"),
         }
     }
 }
@@ -513,16 +550,19 @@ impl core::error::Error for HeaderError {}
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<DownHeader>() == 48 && size_of::<DownHeader>() <= STATE && STATE + 4 <= PAGE);
+    assert!(size_of::<DownHeader>() == 56 && size_of::<DownHeader>() <= STATE && STATE + 4 <= PAGE);
     assert!(offset_of!(DownHeader, layout) == 4 && offset_of!(DownHeader, channels) == 6);
     assert!(offset_of!(DownHeader, rx_slots) == 8 && offset_of!(DownHeader, tx_slots) == 12);
     assert!(offset_of!(DownHeader, slot_size) == 16 && offset_of!(DownHeader, slot) == 20);
     assert!(offset_of!(DownHeader, generation) == 22 && offset_of!(DownHeader, mtu) == 24);
     assert!(offset_of!(DownHeader, features) == 28 && offset_of!(DownHeader, stride_down) == 32);
-    assert!(offset_of!(DownHeader, stride_up) == 40);
+    assert!(offset_of!(DownHeader, stride_up) == 40 && offset_of!(DownHeader, colour) == 48);
+    // Nothing that a line should have to itself shares it with its neighbour, whatever the colour.
+    assert!(COLOUR == 64 && PAGE.is_multiple_of(COLOUR) && DESCRIPTORS.is_multiple_of(COLOUR));
     // `DownChannel` and `UpChannel` lose nothing: every offset of the largest shape fits a `u32`.
     let most = Slots(MAX_SLOTS);
-    let shape = Shape { channels: MAX_CHANNELS, rx: most, tx: most, slot: SlotSize(4096) };
+    let shape =
+        Shape { channels: MAX_CHANNELS, rx: most, tx: most, slot: SlotSize(4096), colour: COLOURS - 1 };
     assert!(shape.down_size() <= u32::MAX as usize && shape.up_size() <= u32::MAX as usize);
 };
 
@@ -539,19 +579,19 @@ mod tests {
     #[test]
     fn the_offsets_are_those_of_the_specification() {
         let shape = shape(2, 256, 512, 2048).unwrap();
-        // 256 descriptors fill one page, 512 two.
-        assert_eq!(shape.stride_down(), 4096 + 4096 + 256 * 2048);
-        assert_eq!(shape.stride_up(), 4096 + 8192 + 512 * 2048);
+        // Behind the first kilobyte 256 descriptors need two pages, 512 three.
+        assert_eq!(shape.stride_down(), 8192 + 256 * 2048);
+        assert_eq!(shape.stride_up(), 12_288 + 512 * 2048);
         let (down, up) = (shape.down(1).unwrap(), shape.up(1).unwrap());
         let base = 4096 + shape.stride_down();
         assert_eq!((down.rx_prod(), down.tx_cons(), down.tx_flags()), (base, base + 128, base + 256));
         assert_eq!((down.counter(0), down.counter(63)), (base + 512, base + 512 + 63 * 8));
-        assert_eq!((down.descriptor(0), down.descriptor(255)), (base + 4096, base + 4096 + 255 * 16));
+        assert_eq!((down.descriptor(0), down.descriptor(255)), (base + 1024, base + 1024 + 255 * 16));
         assert_eq!((down.buffer(0), down.buffer(1)), (base + 8192, base + 8192 + 2048));
         assert_eq!(down.buffer(255) + 2048, shape.down_size(), "the last byte is used, and no more");
         let base = 4096 + shape.stride_up();
         assert_eq!((up.tx_prod(), up.rx_cons(), up.rx_flags()), (base, base + 128, base + 256));
-        assert_eq!((up.descriptor(1), up.buffer(0)), (base + 4096 + 16, base + 4096 + 8192));
+        assert_eq!((up.descriptor(1), up.buffer(0)), (base + 1024 + 16, base + 12_288));
         assert_eq!(up.buffer(511) + 2048, shape.up_size());
         assert_eq!((shape.down(2), shape.up(2)), (None, None));
     }
@@ -560,7 +600,28 @@ mod tests {
     fn few_slots_still_begin_their_buffers_on_a_page() {
         let shape = shape(1, 64, 64, 4096).unwrap();
         assert_eq!(shape.down(0).unwrap().buffer(0) % PAGE, 0);
-        assert_eq!(shape.stride_down(), 8192 + 64 * 4096);
+        assert_eq!(shape.stride_down(), 4096 + 64 * 4096);
+    }
+
+    #[test]
+    fn a_colour_moves_all_of_a_channel_by_as_many_lines() {
+        let plain = shape(2, 64, 128, 2048).unwrap();
+        for number in [0, 1, 63, 64, 4095] {
+            let (shape, lines) = (plain.coloured(number), usize::from(number) % 64 * 64);
+            for channel in 0..2 {
+                let (down, up) = (shape.down(channel).unwrap(), shape.up(channel).unwrap());
+                let (plain_down, plain_up) = (plain.down(channel).unwrap(), plain.up(channel).unwrap());
+                assert_eq!(down.rx_prod(), plain_down.rx_prod() + lines);
+                assert_eq!(down.descriptor(5), plain_down.descriptor(5) + lines);
+                assert_eq!(down.buffer(63), plain_down.buffer(63) + lines);
+                assert_eq!(
+                    (up.tx_prod(), up.buffer(9)),
+                    (plain_up.tx_prod() + lines, plain_up.buffer(9) + lines)
+                );
+            }
+            assert_eq!(shape.down(1).unwrap().buffer(63) + 2048, shape.down_size(), "and no more");
+            assert_eq!(shape.up(1).unwrap().buffer(127) + 2048, shape.up_size());
+        }
     }
 
     #[test]
@@ -578,7 +639,7 @@ mod tests {
 
     #[test]
     fn a_header_describes_its_shape_and_nothing_else_does() {
-        let shape = shape(3, 128, 64, 2048).unwrap();
+        let shape = shape(3, 128, 64, 2048).unwrap().coloured(63);
         let header = DownHeader::new(&shape, SESSION);
         assert_eq!((header.shape(), header.session()), (Ok(shape), SESSION));
         let with = |edit: fn(&mut DownHeader)| {
@@ -587,10 +648,11 @@ mod tests {
             header.shape()
         };
         assert_eq!(with(|h| h.magic = UP_MAGIC), Err(HeaderError::Magic { given: UP_MAGIC }));
-        assert_eq!(with(|h| h.layout = 2), Err(HeaderError::Layout { given: 2 }));
+        assert_eq!(with(|h| h.layout = 1), Err(HeaderError::Layout { given: 1 }));
         assert_eq!(with(|h| h.rx_slots = 100), Err(HeaderError::Shape(ShapeError::Slots { given: 100 })));
         assert_eq!(with(|h| h.channels = 0), Err(HeaderError::Shape(ShapeError::Channels { given: 0 })));
         assert_eq!(with(|h| h.stride_up += 4096), Err(HeaderError::Stride));
+        assert_eq!(with(|h| h.colour = 64), Err(HeaderError::Colour { given: 64 }));
         assert_eq!(&header.as_bytes()[..4], b"OCDN");
     }
 

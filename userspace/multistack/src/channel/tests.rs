@@ -356,11 +356,12 @@ fn a_region_too_small_is_refused() {
 fn a_session_is_laid_out_and_ends() {
     let (down, _) = regions();
     let session = Session { slot: 3, generation: 9, mtu: 1500, features: 0 };
-    lay_out(&*down, &shape(), session);
-    let mut bytes = [0; 48];
+    let shape = shape().coloured(3);
+    lay_out(&*down, &shape, session);
+    let mut bytes = [0; size_of::<DownHeader>()];
     down.copy_out(0, &mut bytes);
     let header = DownHeader::read_from_bytes(&bytes).unwrap();
-    assert_eq!((header.shape(), header.session()), (Ok(shape()), session));
+    assert_eq!((header.shape(), header.session()), (Ok(shape), session));
     let state = || State::from_word(down.load_u32(STATE, Ordering::Acquire));
     assert_eq!(state(), State::Live);
     set_state(&*down, State::Revoked);

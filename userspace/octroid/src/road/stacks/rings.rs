@@ -89,16 +89,18 @@ impl Rings {
         plan: &Plan,
         engines: &Engines<XskPort>,
     ) -> Result<(Self, Handed), RingsError> {
-        let (down, down_fd) = Region::create(Direction::Down, plan.shape.down_size())?;
-        let (up, up_fd) = Region::create(Direction::Up, plan.shape.up_size())?;
-        // Nobody is sent the descriptor of this one.
-        let (books, _) = Region::create(Direction::Down, books::size(plan.shape.channels()))?;
         let SessionId { slot, generation } = session;
+        // Sessions that are served in turns are neighbours by their slots.
+        let shape = plan.shape.coloured(slot);
+        let (down, down_fd) = Region::create(Direction::Down, shape.down_size())?;
+        let (up, up_fd) = Region::create(Direction::Up, shape.up_size())?;
+        // Nobody is sent the descriptor of this one.
+        let (books, _) = Region::create(Direction::Down, books::size(shape.channels()))?;
         let head = Session { slot, generation, mtu: plan.mtu.into(), features: plan.features() };
-        channel::lay_out(&down, &plan.shape, head);
-        let rings = Self { session, down, books, shape: plan.shape };
+        channel::lay_out(&down, &shape, head);
+        let rings = Self { session, down, books, shape };
         let mut handed = vec![down_fd, up_fd];
-        for (number, engine) in (0..plan.shape.channels()).zip(engines.receivers()) {
+        for (number, engine) in (0..shape.channels()).zip(engines.receivers()) {
             match rings.channel(&up, number, plan).and_then(|(channel, bell)| {
                 engines.open_channel(engine, channel)?;
                 Ok(bell)
