@@ -231,7 +231,9 @@ pub struct Drr {
     current: VecDeque<ChannelNo>,
     later: Vec<ChannelNo>,
     /// Whom to probe, in turn: every channel that sleeps, and some that were woken since they fell asleep.
-    probed: VecDeque<ChannelNo>,
+    probed: Vec<ChannelNo>,
+    /// Whose turn it is among them.
+    turn: usize,
 }
 
 impl Drr {
@@ -243,7 +245,8 @@ impl Drr {
             flows: vec![ABSENT; capacity].into(),
             current: VecDeque::with_capacity(capacity),
             later: Vec::with_capacity(capacity),
-            probed: VecDeque::with_capacity(capacity),
+            probed: Vec::with_capacity(capacity),
+            turn: 0,
         }
     }
 
@@ -255,7 +258,7 @@ impl Drr {
         flow.weight = weight;
         if flow.place == Place::Absent {
             *flow = Flow { weight, place: Place::Asleep, probes: Probes::Yes, ..ABSENT };
-            self.probed.push_back(channel);
+            self.probed.push(channel);
         }
         Some(())
     }
@@ -345,7 +348,7 @@ impl Drr {
         if flow.idle == IDLE_VISITS {
             flow.place = Place::Asleep;
             if std::mem::replace(&mut flow.probes, Probes::Yes) == Probes::No {
-                self.probed.push_back(channel);
+                self.probed.push(channel);
             }
         } else if visit.spent && visit.left == Left::Backlog {
             flow.place = Place::Later;
@@ -369,23 +372,30 @@ impl Drr {
     }
 
     /// Looks at sleeping channels, each at most once.
+    #[inline]
     fn probe(&mut self, rings: &mut impl Rings) {
-        let mut looks = 0;
-        for _ in 0..self.probed.len() {
-            let Some(channel) = self.probed.pop_front() else { return };
-            let flow = &mut self.flows[channel.index()];
-            if flow.place != Place::Asleep {
-                flow.probes = Probes::No;
+        let mut looks = PROBES.min(self.probed.len());
+        while looks != 0 {
+            if self.probed.len() <= self.turn {
+                self.turn = 0;
+            }
+            let Some(&channel) = self.probed.get(self.turn) else { return };
+            looks -= 1;
+            if self.flows[channel.index()].place != Place::Asleep {
+                self.forget(self.turn);
                 continue;
             }
-            self.probed.push_back(channel);
+            self.turn += 1;
             if rings.look(channel) == Ring::Filled {
                 self.wake(channel);
             }
-            looks += 1;
-            if looks == PROBES {
-                return;
-            }
         }
+    }
+
+    /// Probes a channel no more that was woken; the last of all takes its place.
+    #[cold]
+    fn forget(&mut self, at: usize) {
+        let channel = self.probed.swap_remove(at);
+        self.flows[channel.index()].probes = Probes::No;
     }
 }
