@@ -268,7 +268,7 @@ impl<P: Port> RunToCompletion<P> {
             if all_delivered && frames.iter().all(|frame| frame.port() == id) {
                 // What becomes of most batches, counted once for all of it.
                 ledger.add(id, Counter::Delivered, received as u64);
-                frames.drain(..).for_each(|frame| socket.inbox.rx.recycle(frame));
+                socket.inbox.rx.recycle_all(frames);
                 verdicts.clear();
             }
             for (frame, verdict) in frames.drain(..).zip(verdicts.drain(..)) {

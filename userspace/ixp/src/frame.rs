@@ -326,6 +326,13 @@ impl Frame {
         self.inner().id
     }
 
+    /// The number of its chunk.
+    #[must_use]
+    #[inline]
+    pub(crate) fn chunk(&self) -> u32 {
+        self.chunk
+    }
+
     /// Bytes of the packet.
     #[must_use]
     #[inline]
@@ -449,6 +456,30 @@ impl Frame {
         Some(())
     }
 
+    /// Makes it an empty packet that begins `start` bytes into its chunk. Metadata is invalid: the old packet's, and
+    /// what would be the new one's.
+    ///
+    /// # Errors
+    /// The chunk's size, if `start` is beyond it; the frame is left as it was.
+    #[inline]
+    pub fn clear(&mut self, start: u16) -> Result<(), usize> {
+        let chunk = self.inner().chunk as usize;
+        if chunk <= usize::from(start) {
+            return Err(chunk);
+        }
+        self.forget_meta();
+        if self.start != start {
+            // SAFETY: `self.start` bytes back is where this frame's chunk begins (type invariant).
+            let chunk = unsafe { self.data.sub(usize::from(self.start)) };
+            // SAFETY: fewer bytes on from there than the chunk has.
+            self.data = unsafe { chunk.add(usize::from(start)) };
+            self.start = start;
+            self.forget_meta();
+        }
+        self.len = 0;
+        Ok(())
+    }
+
     /// Gives the chunk back: parked, its metadata made invalid, and where it lies.
     ///
     /// The descriptor goes to a transmit ring (data and length) or a fill ring (the chunk's address).
@@ -463,9 +494,7 @@ impl Frame {
     #[must_use = "a chunk that goes nowhere is lost to its port"]
     #[inline]
     pub fn into_chunk(mut self) -> u64 {
-        if let Some(magic) = self.meta_bytes_mut().and_then(|m| m.first_chunk_mut::<2>()) {
-            *magic = [0; 2];
-        }
+        self.forget_meta();
         let this = ManuallyDrop::new(self);
         let inner = this.inner();
         let chunk = u64::from(this.chunk) << inner.chunk_shift;
@@ -474,6 +503,13 @@ impl Frame {
             state.store(PARKED, Ordering::Release);
         }
         chunk
+    }
+
+    #[inline]
+    fn forget_meta(&mut self) {
+        if let Some(magic) = self.meta_bytes_mut().and_then(|meta| meta.first_chunk_mut::<2>()) {
+            *magic = [0; 2];
+        }
     }
 
     #[inline]
@@ -590,6 +626,28 @@ mod tests {
         assert_eq!(frame.into_desc(), desc);
         assert_eq!(umem.out(), 0);
         assert_eq!(umem.claim(desc).expect("parked again").into_desc(), desc);
+    }
+
+    #[test]
+    fn a_frame_is_cleared_to_begin_anywhere_in_its_chunk_and_knows_nothing_of_an_old_packet() {
+        let mut umem = umem();
+        let meta = RxMeta { frame_len: 60, ..RxMeta::default() };
+        for start in [0, 16, 272, 336, 2047] {
+            let mut frame = umem.claim(Desc { addr: 2048 + 272, len: 60 }).expect("parked");
+            frame.set_meta(&meta).expect("room");
+            // A filter may have taken some bytes away before the packet, and left the metadata where it was.
+            frame.set_range(20..60).expect("room");
+            frame.clear(start).expect("in the chunk");
+            assert_eq!((frame.len(), frame.capacity()), (0, 2048 - usize::from(start)));
+            assert_eq!(frame.meta(), None);
+            frame.set_len(1).expect("room");
+            frame.bytes_mut()[0] = 7;
+            assert_eq!(frame.clear(2048), Err(2048), "behind the chunk");
+            assert_eq!(frame.into_desc(), Desc { addr: 2048 + u64::from(start), len: 1 });
+        }
+        let mut again = umem.claim(Desc { addr: 2048 + 272, len: 60 }).expect("parked");
+        assert_eq!(again.meta(), None, "of the packet that was here before");
+        again.set_len(0).expect("room");
     }
 
     #[test]

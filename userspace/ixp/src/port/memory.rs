@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use super::{
     Census, Port, PortError, PortId, Receive, RxLosses, Transmit,
-    pool::{Pool, PoolError, UnderWay},
+    pool::{Pool, PoolError, Starts, UnderWay},
 };
 use crate::{
     frame::{Frame, Geometry},
@@ -127,7 +127,7 @@ pub struct FarEnd {
 /// [`PoolError`].
 pub fn memory_port(options: Options) -> Result<(MemoryPort, FarEnd), PoolError> {
     let Options { id, geometry, ring_slots } = options;
-    let (pool, completed) = Pool::new(id, geometry, ring_slots)?;
+    let (pool, completed) = Pool::new(id, geometry, ring_slots, Starts::SAME)?;
     let (fill, far_fill) = ring(ring_slots)?;
     let (far_packets, packets) = ring(ring_slots)?;
     let (out, sent) = ring(ring_slots)?;
@@ -198,6 +198,10 @@ impl Receive for MemoryRx {
 
     fn recycle(&mut self, frame: Frame) {
         self.pool.recycle(frame);
+    }
+
+    fn recycle_all(&mut self, frames: &mut Vec<Frame>) {
+        self.pool.recycle_all(frames);
     }
 
     fn alloc(&mut self) -> Option<Frame> {

@@ -121,6 +121,11 @@ pub trait Receive: Send + 'static {
     /// A frame of another port is dropped, which gives it back to its own (see [`crate::frame`]).
     fn recycle(&mut self, frame: Frame);
 
+    /// Takes a whole burst back, as [`Receive::recycle`] does.
+    fn recycle_all(&mut self, frames: &mut Vec<Frame>) {
+        frames.drain(..).for_each(|frame| self.recycle(frame));
+    }
+
     /// A fresh frame to be filled and sent: length 0, room for metadata before it. `None` if all are in use.
     fn alloc(&mut self) -> Option<Frame>;
 

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Census, Port, PortError, PortId, Receive, RxLosses, Transmit,
-    pool::{Pool, PoolError, UnderWay},
+    pool::{Pool, PoolError, Starts, UnderWay},
 };
 use crate::{
     clock::{Clock, Nanos},
@@ -106,7 +106,8 @@ impl PcapPort {
     /// [`PoolError`].
     pub fn new(options: Options, capture: Capture, recorder: Recorder) -> Result<Self, PoolError> {
         let Options { id, geometry, clock } = options;
-        let (pool, sent) = Pool::new(id, geometry, geometry.frames.next_power_of_two() as usize)?;
+        let slots = geometry.frames.next_power_of_two() as usize;
+        let (pool, sent) = Pool::new(id, geometry, slots, Starts::SAME)?;
         let under_way = pool.under_way();
         let tx = PcapTx { id, recorder, clock: Arc::clone(&clock), sent, under_way, failed: None };
         let playback = Arc::new(Shared { next_at: AtomicU64::new(NEVER) });
@@ -197,6 +198,10 @@ impl Receive for PcapRx {
 
     fn recycle(&mut self, frame: Frame) {
         self.pool.recycle(frame);
+    }
+
+    fn recycle_all(&mut self, frames: &mut Vec<Frame>) {
+        self.pool.recycle_all(frames);
     }
 
     fn alloc(&mut self) -> Option<Frame> {

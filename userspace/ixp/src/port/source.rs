@@ -14,7 +14,7 @@ use abi::rxmeta::RxMeta;
 
 use super::{
     Census, Port, PortError, PortId, Receive, RxLosses, Transmit,
-    pool::{Pool, PoolError, UnderWay},
+    pool::{Pool, PoolError, Starts, UnderWay},
 };
 use crate::{
     frame::{Frame, Geometry},
@@ -71,7 +71,9 @@ impl SourcePort {
     /// [`PoolError`]; templates longer than a frame are cut to it.
     pub fn new(options: Options, mut templates: Vec<Template>) -> Result<Self, PoolError> {
         let Options { id, geometry, packets } = options;
-        let (pool, sent) = Pool::new(id, geometry, geometry.frames.next_power_of_two() as usize)?;
+        let slots = geometry.frames.next_power_of_two() as usize;
+        // What it costs to receive is not what is measured here.
+        let (pool, sent) = Pool::new(id, geometry, slots, Starts::staggered(geometry.chunk))?;
         for Template { bytes, meta } in &mut templates {
             bytes.truncate(pool.capacity());
             if let Some(meta) = meta {
@@ -100,10 +102,10 @@ impl Port for SourcePort {
 }
 
 impl SourceRx {
+    /// Makes an empty frame the next packet.
     #[inline]
-    fn make(&mut self) -> Option<Frame> {
-        let mut frame = self.pool.alloc()?;
-        let template = self.templates.get(self.next)?;
+    fn write(&mut self, frame: &mut Frame) {
+        let Some(template) = self.templates.get(self.next) else { return };
         self.next = if self.next + 1 < self.templates.len() { self.next + 1 } else { 0 };
         // Templates were cut to the frame's size.
         let _ = frame.set_len(template.bytes.len());
@@ -111,7 +113,6 @@ impl SourceRx {
         if let Some(meta) = &template.meta {
             let _ = frame.set_meta(meta);
         }
-        Some(frame)
     }
 }
 
@@ -124,20 +125,22 @@ impl Receive for SourceRx {
         if self.left == 0 {
             return Err(PortError::Ended);
         }
-        let max = max.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        for made in 0..max {
-            let Some(frame) = self.make() else {
-                self.left -= made as u64;
-                return Ok(made);
-            };
-            into.push(frame);
+        if self.templates.is_empty() {
+            return Ok(0);
         }
-        self.left -= max as u64;
-        Ok(max)
+        let before = into.len();
+        let count = self.pool.alloc_burst(into, max.min(usize::try_from(self.left).unwrap_or(usize::MAX)));
+        into.iter_mut().skip(before).for_each(|frame| self.write(frame));
+        self.left -= count as u64;
+        Ok(count)
     }
 
     fn recycle(&mut self, frame: Frame) {
         self.pool.recycle(frame);
+    }
+
+    fn recycle_all(&mut self, frames: &mut Vec<Frame>) {
+        self.pool.recycle_all(frames);
     }
 
     fn alloc(&mut self) -> Option<Frame> {
