@@ -73,6 +73,8 @@ struct Update<'a> {
 const MALFORMED: Verdict = Verdict::Drop(Loss::of(Counter::RxUnclaimed));
 
 impl Stage<Cursor> for Parse {
+    const FETCHES: bool = true;
+
     #[inline(always)]
     fn issue(&self, frame: &Frame, _: &Cursor, _: &Env<'_>) -> Option<*const u8> {
         Some(frame.as_ptr())
@@ -93,6 +95,8 @@ impl Stage<Cursor> for Parse {
 }
 
 impl Stage<Cursor> for Lookup<'_> {
+    const FETCHES: bool = true;
+
     #[inline(always)]
     fn issue(&self, _: &Frame, cursor: &Cursor, _: &Env<'_>) -> Option<*const u8> {
         self.table.get(cursor.bucket).map(|bucket| std::ptr::from_ref(bucket).cast())
@@ -116,6 +120,8 @@ impl Stage<Cursor> for Lookup<'_> {
 }
 
 impl Stage<Cursor> for Update<'_> {
+    const FETCHES: bool = true;
+
     #[inline(always)]
     fn issue(&self, _: &Frame, cursor: &Cursor, _: &Env<'_>) -> Option<*const u8> {
         self.flows.get(cursor.flow).map(|flow| std::ptr::from_ref(flow).cast())

@@ -12,6 +12,9 @@
 //! change of lane, and its price is that all lanes stand in the same stage: a packet that is finished early leaves
 //! its lane empty. What a lane needs in its next stage is in its context, never on the stack.
 //!
+//! A context of the IXP ran on until its next memory reference. So does a packet here: where no stage but the first
+//! fetches anything, each goes through all of them at once, and what they hand on stays in registers.
+//!
 //! A program refuses to know where packets come from or go to: it returns one [`Verdict`] for each.
 use std::os::fd::BorrowedFd;
 
@@ -72,10 +75,16 @@ impl Env<'_> {
 
 /// One step of a program. `C` is the context: what a packet carries from stage to stage.
 pub trait Stage<C>: Send {
+    /// Whether [`Stage::issue`] names anything, ever: a packet does not wait for its neighbours before a stage that
+    /// fetches nothing.
+    const FETCHES: bool;
+
     /// The address that [`Stage::step`] will read first, if it is worth fetching ahead.
     ///
     /// Called for every lane of a group before `step` is called for any. It must not read what it names.
-    fn issue(&self, frame: &Frame, context: &C, env: &Env<'_>) -> Option<*const u8>;
+    fn issue(&self, _frame: &Frame, _context: &C, _env: &Env<'_>) -> Option<*const u8> {
+        None
+    }
 
     /// Does the stage's work on one packet.
     fn step(&mut self, frame: &mut Frame, context: &mut C, env: &Env<'_>) -> Verdict;
@@ -95,8 +104,24 @@ pub trait Stage<C>: Send {
 ///
 /// Pairs instead of a list of trait objects: the whole program is compiled as one, and a stage costs no call.
 pub trait Stages<C>: Send {
-    /// Advances a group through all stages. `frames` and `lanes` are of equal length.
+    /// Whether one of them fetches.
+    const FETCHES: bool;
+
+    /// Carries a group to its end, one verdict for each packet, with as many of `lanes` as that takes. There are no
+    /// fewer lanes than packets.
+    fn carry(
+        &mut self,
+        frames: &mut [Frame],
+        lanes: &mut [Lane<C>],
+        verdicts: &mut Vec<Verdict>,
+        env: &Env<'_>,
+    );
+
+    /// Advances a group through all stages, all lanes in one stage. `frames` and `lanes` are of equal length.
     fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>);
+
+    /// Takes one packet through all stages to its end: the verdict is never [`Verdict::Next`].
+    fn pass(&mut self, frame: &mut Frame, context: &mut C, env: &Env<'_>) -> Verdict;
 
     /// See [`Stage::stacks`].
     fn stacks(&mut self) -> Option<&mut Stacks>;
@@ -120,17 +145,59 @@ impl<C: Default> Default for Lane<C> {
 
 impl<C> Lane<C> {
     /// The verdict at the end of a program.
-    pub(crate) fn end(&self) -> Verdict {
-        match self.verdict {
-            Verdict::Next => Verdict::Drop(const { Loss::of(Counter::RxNoStage) }),
+    pub(crate) const fn end(&self) -> Verdict {
+        self.verdict.end()
+    }
+}
+
+impl Verdict {
+    /// What this one means at the end of a program.
+    #[inline(always)]
+    const fn end(self) -> Self {
+        match self {
+            Self::Next => Self::Drop(const { Loss::of(Counter::RxNoStage) }),
             verdict => verdict,
         }
     }
 }
 
+/// Advances a group through one stage.
+#[inline(always)]
+pub(crate) fn together<C, S: Stage<C>>(
+    stage: &mut S,
+    frames: &mut [Frame],
+    lanes: &mut [Lane<C>],
+    env: &Env<'_>,
+) {
+    for (frame, lane) in frames.iter().zip(lanes.iter()) {
+        if matches!(lane.verdict, Verdict::Next)
+            && let Some(address) = stage.issue(frame, &lane.context, env)
+        {
+            prefetch::read(address);
+        }
+    }
+    for (frame, lane) in frames.iter_mut().zip(lanes.iter_mut()) {
+        if matches!(lane.verdict, Verdict::Next) {
+            lane.verdict = stage.step(frame, &mut lane.context, env);
+        }
+    }
+}
+
 impl<C> Stages<C> for () {
+    const FETCHES: bool = false;
+
+    #[inline(always)]
+    fn carry(&mut self, frames: &mut [Frame], _: &mut [Lane<C>], verdicts: &mut Vec<Verdict>, _: &Env<'_>) {
+        verdicts.extend(frames.iter().map(|_| Verdict::Next.end()));
+    }
+
     #[inline(always)]
     fn advance(&mut self, _: &mut [Frame], _: &mut [Lane<C>], _: &Env<'_>) {}
+
+    #[inline(always)]
+    fn pass(&mut self, _: &mut Frame, _: &mut C, _: &Env<'_>) -> Verdict {
+        Verdict::Next.end()
+    }
 
     fn stacks(&mut self) -> Option<&mut Stacks> {
         None
@@ -141,22 +208,47 @@ impl<C> Stages<C> for () {
     }
 }
 
-impl<C, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
+impl<C: Default, S: Stage<C>, T: Stages<C>> Stages<C> for (S, T) {
+    const FETCHES: bool = S::FETCHES || T::FETCHES;
+
+    #[inline(always)]
+    fn carry(
+        &mut self,
+        frames: &mut [Frame],
+        lanes: &mut [Lane<C>],
+        verdicts: &mut Vec<Verdict>,
+        env: &Env<'_>,
+    ) {
+        if T::FETCHES {
+            let (lanes, _) = lanes.split_at_mut(frames.len());
+            for lane in lanes.iter_mut() {
+                *lane = Lane::default();
+            }
+            self.advance(frames, lanes, env);
+            verdicts.extend(lanes.iter().map(Lane::end));
+            return;
+        }
+        let fresh = C::default();
+        for address in frames.iter().filter_map(|frame| self.0.issue(frame, &fresh, env)) {
+            prefetch::read(address);
+        }
+        verdicts.extend(frames.iter_mut().map(|frame| self.pass(frame, &mut C::default(), env)));
+    }
+
     #[inline(always)]
     fn advance(&mut self, frames: &mut [Frame], lanes: &mut [Lane<C>], env: &Env<'_>) {
-        for (frame, lane) in frames.iter().zip(lanes.iter()) {
-            if matches!(lane.verdict, Verdict::Next)
-                && let Some(address) = self.0.issue(frame, &lane.context, env)
-            {
-                prefetch::read(address);
-            }
+        let (first, others) = self;
+        together(first, frames, lanes, env);
+        others.advance(frames, lanes, env);
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, frame: &mut Frame, context: &mut C, env: &Env<'_>) -> Verdict {
+        let (first, others) = self;
+        match first.step(frame, context, env) {
+            Verdict::Next => others.pass(frame, context, env),
+            verdict => verdict,
         }
-        for (frame, lane) in frames.iter_mut().zip(lanes.iter_mut()) {
-            if matches!(lane.verdict, Verdict::Next) {
-                lane.verdict = self.0.step(frame, &mut lane.context, env);
-            }
-        }
-        self.1.advance(frames, lanes, env);
     }
 
     fn stacks(&mut self) -> Option<&mut Stacks> {
@@ -201,26 +293,17 @@ impl<const N: usize, C: Default, S: Stages<C>> Lockstep<N, C, S> {
         const { assert!(0 < N, "a program needs a lane") };
         Self { stages, lanes: std::array::from_fn(|_| Lane::default()) }
     }
-
-    #[inline(always)]
-    fn group(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
-        let (lanes, _) = self.lanes.split_at_mut(frames.len());
-        for lane in lanes.iter_mut() {
-            *lane = Lane::default();
-        }
-        self.stages.advance(frames, lanes, env);
-        verdicts.extend(lanes.iter().map(Lane::end));
-    }
 }
 
 impl<const N: usize, C: Default + Send, S: Stages<C>> Program for Lockstep<N, C, S> {
     fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
+        let Self { stages, lanes } = self;
         let (groups, rest) = frames.as_chunks_mut::<N>();
         for group in groups {
-            self.group(group, verdicts, env);
+            stages.carry(group, lanes, verdicts, env);
         }
         if !rest.is_empty() {
-            self.group(rest, verdicts, env);
+            stages.carry(rest, lanes, verdicts, env);
         }
     }
 

@@ -15,7 +15,7 @@ mod originate;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::{
-    rxmeta::RxMeta,
+    rxmeta::{CLASS_NONE, RxMeta},
     shm::{counter::ChannelCounter, desc::rx_flag},
 };
 use multistack::{
@@ -46,7 +46,7 @@ const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
 /// Such loops, of which one shows applications what is theirs: that is some twenty microseconds.
-const SHOW_EVERY: u32 = 8;
+const SHOW_EVERY: u32 = 12;
 /// Such loops, of which one writes the books: that is some two hundred microseconds.
 const ENTER_EVERY: u32 = 64;
 /// Bells that one look takes in; the others stay rung.
@@ -102,6 +102,18 @@ const _: () = assert!(std::mem::offset_of!(Guest, channel) == 8);
 #[inline]
 fn seated(guests: &mut [Option<Guest>], slot: u16) -> Option<&mut Guest> {
     guests.get_mut(usize::from(slot))?.as_mut()
+}
+
+/// What an application is told of a packet that no filter has judged.
+#[inline(always)]
+fn head_of(owned: Owned, meta: &RxMeta) -> RxHead {
+    RxHead {
+        tuple: owned.tuple,
+        flags: u16::from(meta.flags),
+        l3_off: meta.l3_off,
+        l4_off: meta.l4_off,
+        class: CLASS_NONE,
+    }
 }
 
 /// A packet from one session to another, on its way.
@@ -217,13 +229,20 @@ impl Stacks {
         seated(&mut self.guests, session.slot).filter(|guest| guest.session == session)
     }
 
-    /// Copies a packet into its owner's ring; [`Stacks::publish`] shows it.
+    /// Copies a packet of this class into its owner's ring; [`Stacks::publish`] shows it.
     ///
     /// # Errors
     /// Why it was dropped.
     #[inline(always)]
-    pub(crate) fn deliver(&mut self, owned: Owned, meta: &RxMeta, frame: &[u8]) -> Result<(), Loss> {
-        self.hand(owned, meta, 0, frame)
+    pub(crate) fn deliver(
+        &mut self,
+        owned: Owned,
+        meta: &RxMeta,
+        class: u16,
+        frame: &[u8],
+    ) -> Result<(), Loss> {
+        let head = RxHead { class, ..head_of(owned, meta) };
+        self.hand(owned, &head, frame)
     }
 
     /// Counts a packet that its owner does not get for this reason.
@@ -238,21 +257,14 @@ impl Stacks {
     }
 
     #[inline(always)]
-    fn hand(&mut self, owned: Owned, meta: &RxMeta, more: u16, frame: &[u8]) -> Result<(), Loss> {
+    fn hand(&mut self, owned: Owned, head: &RxHead, frame: &[u8]) -> Result<(), Loss> {
         let Self { guests, touched, counting, behind, events, .. } = self;
         let guest = seated(guests, owned.session.slot);
         let Some(guest) = guest.filter(|guest| guest.session == owned.session) else {
             return Err(const { Loss::of(Counter::RxStale) });
         };
-        let head = RxHead {
-            tuple: owned.tuple,
-            flags: u16::from(meta.flags) | more,
-            l3_off: meta.l3_off,
-            l4_off: meta.l4_off,
-            class: meta.class,
-        };
         guest.touch(touched, counting);
-        let delivered = guest.channel.deliver(&head, frame);
+        let delivered = guest.channel.deliver(head, frame);
         *behind |= guest.channel.is_behind();
         delivered.map_err(|refusal| match refusal {
             RxRefusal::RingFull => const { Loss::of(Counter::RxRingFull) },
@@ -268,7 +280,7 @@ impl Stacks {
     /// Shows applications what is theirs, unless a loop that received so many packets has no time for it.
     ///
     /// With many applications a burst has a packet or two for each, and showing costs as much as delivering. So a full
-    /// loop leaves it to the next, for every eighth shows, and never while somebody's ring fills; a loop that finds less
+    /// loop leaves it to the next, for every twelfth shows, and never while somebody's ring fills; a loop that finds less
     /// than a burst, an idle one above all, always shows.
     #[inline]
     pub(crate) fn show(&mut self, received: usize) {
@@ -335,7 +347,9 @@ impl Stacks {
         // Taken out and put back, so that a packet may go to the session it came from.
         let mut crossings = std::mem::take(&mut self.crossings);
         for Crossing { to, meta, frame } in crossings.drain(..) {
-            let counter = match self.hand(to, &meta, rx_flag::HAIRPIN, frame.bytes()) {
+            let plain = head_of(to, &meta);
+            let head = RxHead { flags: plain.flags | rx_flag::HAIRPIN, ..plain };
+            let counter = match self.hand(to, &head, frame.bytes()) {
                 Ok(()) => Counter::Delivered,
                 Err(loss) => loss.counter(),
             };

@@ -365,12 +365,12 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         if self.owed == 0 { Moved::No } else { Moved::Yes }
     }
 
-    /// Whether an eighth of the Rx ring or more is filled and not shown: to wait longer would take room from an
+    /// Whether a quarter of the Rx ring or more is filled and not shown: to wait longer would take room from an
     /// application that could give it back.
     #[must_use]
     #[inline]
     pub const fn is_behind(&self) -> bool {
-        self.rx.slots() / 8 <= self.rx.unpublished()
+        self.rx.slots() / 4 <= self.rx.unpublished()
     }
 
     /// Enters what was counted into the region and the books, where everybody sees it.

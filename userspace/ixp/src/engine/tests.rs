@@ -177,9 +177,7 @@ fn b09_a_damaged_ip_option_is_damage_too() {
 struct Divert(PortId);
 
 impl crate::program::Stage<()> for Divert {
-    fn issue(&self, _: &Frame, (): &(), _: &Env<'_>) -> Option<*const u8> {
-        None
-    }
+    const FETCHES: bool = false;
 
     fn step(&mut self, _: &mut Frame, (): &mut (), _: &Env<'_>) -> Verdict {
         Verdict::Transmit(Out::Port(self.0))

@@ -248,9 +248,7 @@ fn a_port_that_dies_is_reported_and_wakes_the_supervisor() {
 struct Gate(Arc<Mutex<()>>);
 
 impl Stage<Steered> for Gate {
-    fn issue(&self, _: &crate::frame::Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        None
-    }
+    const FETCHES: bool = false;
 
     fn step(&mut self, _: &mut crate::frame::Frame, _: &mut Steered, _: &Env<'_>) -> Verdict {
         drop(self.0.lock());

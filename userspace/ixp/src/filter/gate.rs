@@ -21,16 +21,15 @@ use super::{FilterNo, Filters, Installed, TargetRef, installed::Seat};
 use crate::{
     counter::{Counter, Loss},
     frame::Frame,
-    program::{Env, Lane, Program, Stages, Verdict},
+    program::{Env, Lane, Program, Stage, Stages, Verdict, together},
     stacks::Stacks,
     stage::steer::Steered,
     tables::Generation,
 };
 
-/// Stages compiled for `N` lanes, with the gate between those that find owners and those that serve them.
+/// Stages compiled for `N` lanes, with the gate between the one that finds owners and those that serve them.
 pub struct Gate<const N: usize, A, B> {
-    before: A,
-    behind: B,
+    stages: (A, B),
     lanes: Vec<Lane<Steered>>,
     judges: Judges,
 }
@@ -56,49 +55,49 @@ struct Members<'a> {
 }
 
 impl<const N: usize, A, B> Gate<N, A, B> {
-    /// Stages before the gate and behind it, for `N` packets at a time.
+    /// A stage before the gate and stages behind it, for `N` packets at a time.
     #[must_use]
     pub fn new(before: A, behind: B) -> Self {
         const { assert!(0 < N && N <= BATCH_MAX, "a group of lanes is part of a batch") };
-        Self { before, behind, lanes: vec![Lane::default(); BATCH_MAX], judges: Judges::new() }
+        Self { stages: (before, behind), lanes: vec![Lane::default(); BATCH_MAX], judges: Judges::new() }
     }
 }
 
-impl<const N: usize, A: Stages<Steered>, B: Stages<Steered>> Program for Gate<N, A, B> {
+impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Program for Gate<N, A, B> {
     fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
         if !env.snapshot.tables().filters.is_empty() || !self.judges.seats.is_empty() {
             return self.run_judged(frames, verdicts, env);
         }
-        for group in frames.chunks_mut(N) {
-            let (lanes, _) = self.lanes.split_at_mut(group.len());
-            lanes.fill(Lane::default());
-            self.before.advance(group, lanes, env);
-            self.behind.advance(group, lanes, env);
-            verdicts.extend(lanes.iter().map(Lane::end));
+        let (groups, rest) = frames.as_chunks_mut::<N>();
+        for group in groups {
+            self.stages.carry(group, &mut self.lanes, verdicts, env);
+        }
+        if !rest.is_empty() {
+            self.stages.carry(rest, &mut self.lanes, verdicts, env);
         }
     }
 
     fn stacks(&mut self) -> Option<&mut Stacks> {
-        self.before.stacks().or_else(|| self.behind.stacks())
+        self.stages.stacks()
     }
 
     fn bells(&self) -> Option<BorrowedFd<'_>> {
-        self.before.bells().or_else(|| self.behind.bells())
+        self.stages.bells()
     }
 }
 
-impl<const N: usize, A: Stages<Steered>, B: Stages<Steered>> Gate<N, A, B> {
+impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Gate<N, A, B> {
     /// Filters are attached, or were when the last batch came.
     #[inline(never)]
     fn run_judged(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
-        let Self { before, behind, lanes, judges } = self;
+        let Self { stages: (before, behind), lanes, judges } = self;
         let filters = &env.snapshot.tables().filters;
         judges.take_seats(filters, env.snapshot.generation());
         for frames in frames.chunks_mut(BATCH_MAX) {
             let (lanes, _) = lanes.split_at_mut(frames.len());
             lanes.fill(Lane::default());
             for (frames, lanes) in frames.chunks_mut(N).zip(lanes.chunks_mut(N)) {
-                before.advance(frames, lanes, env);
+                together(before, frames, lanes, env);
             }
             judges.judge(frames, lanes, env, Level::Port);
             judges.judge(frames, lanes, env, Level::Target);
@@ -191,7 +190,7 @@ impl Judges {
 /// Makes a packet what its filter made of it.
 fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env<'_>) {
     match fate {
-        Fate::Accepted(code) => lane.context.meta.class = *code,
+        Fate::Accepted(code) => lane.context.class = *code,
         Fate::Rejected(_) => lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerReject) }),
         Fate::Unmatched => lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerNoMatch) }),
         Fate::Refused(refusal) => {
@@ -209,7 +208,7 @@ fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env
                 lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerTooLong) });
                 return;
             }
-            lane.context.meta.class = *code;
+            lane.context.class = *code;
             look_again(frame, lane, env);
         }
     }
@@ -243,8 +242,8 @@ impl Batch for Members<'_> {
 
     #[inline]
     fn class(&self, index: usize) -> Option<NodeId> {
-        let told = self.lanes[self.at(index)].context.told;
-        let believed = told.class != CLASS_NONE && Some(told.generation) == self.class_generation;
+        let told = &self.lanes[self.at(index)].context.meta;
+        let believed = told.class != CLASS_NONE && Some(told.class_gen) == self.class_generation;
         believed.then_some(NodeId(told.class & !CLASS_REJECT))
     }
 

@@ -490,13 +490,13 @@ fn full_loops_show_packets_a_few_loops_later_and_a_loop_with_time_shows_all() {
 fn a_ring_that_fills_is_shown_at_once() {
     let mut rig = Rig::new();
     let (mut one, mut other) = (rig.app(&[5000]), rig.app(&[5001]));
-    // An eighth of a ring for one of them.
-    let mut ports = vec![5000; SLOTS as usize / 8];
+    // A quarter of a ring for one of them.
+    let mut ports = vec![5000; SLOTS as usize / 4];
     ports.resize(64, 9);
     ports[63] = 5001;
     burst(&mut rig, &ports);
     rig.turn();
-    assert_eq!((one.receive().len(), other.receive().len()), (SLOTS as usize / 8, 1));
+    assert_eq!((one.receive().len(), other.receive().len()), (SLOTS as usize / 4, 1));
 }
 
 /// An IPv4 frame as a fragment with this field (RFC 791, section 3.1), its header repaired.

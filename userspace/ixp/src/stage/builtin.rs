@@ -13,11 +13,8 @@ use crate::{
 pub struct Builtin {}
 
 impl Stage<Steered> for Builtin {
-    #[inline(always)]
-    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        // Steering has just read the line that an echo rewrites.
-        None
-    }
+    /// Steering has just read the line that an echo rewrites.
+    const FETCHES: bool = false;
 
     #[inline(always)]
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, _: &Env<'_>) -> Verdict {

@@ -14,7 +14,7 @@ use crate::{
 /// The program of an engine that serves the builtin targets and nothing else.
 #[must_use]
 pub fn builtin_program() -> Box<dyn Program> {
-    Box::new(Gate::<LANES, _, _>::new((steer::Steer::default(), ()), (builtin::Builtin::default(), ())))
+    Box::new(Gate::<LANES, _, _>::new(steer::Steer::default(), (builtin::Builtin::default(), ())))
 }
 
 /// The program of an engine that serves applications' stacks beside the builtin targets.
@@ -23,5 +23,5 @@ pub fn builtin_program() -> Box<dyn Program> {
 /// Out of descriptors.
 pub fn stack_program() -> Result<Box<dyn Program>, Errno> {
     let targets = (builtin::Builtin::default(), (stack::Stack::new()?, ()));
-    Ok(Box::new(Gate::<LANES, _, _>::new((steer::Steer::default(), ()), targets)))
+    Ok(Box::new(Gate::<LANES, _, _>::new(steer::Steer::default(), targets)))
 }

@@ -27,11 +27,8 @@ impl Stack {
 }
 
 impl Stage<Steered> for Stack {
-    #[inline(always)]
-    fn issue(&self, _: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
-        // What a packet is written over is fetched when the one before it is written.
-        None
-    }
+    /// What a packet is written over is fetched when the one before it is written.
+    const FETCHES: bool = false;
 
     #[inline(always)]
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, _: &Env<'_>) -> Verdict {
@@ -42,7 +39,7 @@ impl Stage<Steered> for Stack {
             self.stacks.refuse(context.owned(), loss);
             return Verdict::Drop(loss);
         }
-        match self.stacks.deliver(context.owned(), &context.meta, frame.bytes()) {
+        match self.stacks.deliver(context.owned(), &context.meta, context.class, frame.bytes()) {
             Ok(()) => Verdict::Deliver,
             Err(loss) => Verdict::Drop(loss),
         }

@@ -27,30 +27,24 @@ use crate::{
 };
 
 /// What later stages know of a steered packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steered {
-    /// The metadata, XDP's or our own; its class is what a filter said here, [`CLASS_NONE`] if none did.
+    /// The metadata, XDP's or our own; its class is what the header program found.
     pub meta: RxMeta,
-    /// What the header program told.
-    pub told: Told,
+    /// The class that a filter here gave, [`CLASS_NONE`] if none did.
+    pub class: u16,
     /// If its target is an application: the number that the packet's tuple has there.
     pub tuple: u16,
     /// Why that application does not get it after all: a drop that counts in its books.
     pub spoilt: Option<Loss>,
 }
 
-/// The class of a packet as a header program found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The class, [`CLASS_NONE`] if none.
-    pub class: u16,
-    /// The header program's generation modulo 256.
-    pub generation: u8,
-}
-
-impl Default for Told {
+impl Default for Steered {
+    /// Nothing is known.
+    #[inline(always)]
     fn default() -> Self {
-        Self { class: CLASS_NONE, generation: 0 }
+        let meta = RxMeta { class: CLASS_NONE, ..RxMeta::default() };
+        Self { meta, class: CLASS_NONE, tuple: NO_TUPLE, spoilt: None }
     }
 }
 
@@ -221,15 +215,9 @@ impl Steer {
         let session = SessionId { slot: meta.id, generation: meta.generation };
         match &self.recent {
             Some(recent) => recent.tuple(env.snapshot.generation().get(), mirror, key, session),
-            None => asked(mirror, key, session),
+            None => Recent::unremembered(mirror, key, session),
         }
     }
-}
-
-/// What there is to know of a tuple without any memory.
-#[inline(never)]
-fn asked(mirror: &Mirror, key: SteerKey, session: SessionId) -> Option<u16> {
-    mirror.owner(&key).filter(|owned| owned.session == session).map(|owned| owned.tuple)
 }
 
 /// A packet whose tuple its application does not own any more is stale; there may be such an application still.
@@ -245,6 +233,8 @@ fn released(mirror: &Mirror, context: &mut Steered) -> Verdict {
 }
 
 impl Stage<Steered> for Steer {
+    const FETCHES: bool = true;
+
     #[inline(always)]
     fn issue(&self, frame: &Frame, _: &Steered, _: &Env<'_>) -> Option<*const u8> {
         // The metadata and the start of the packet: one line with the default headroom.
@@ -255,8 +245,7 @@ impl Stage<Steered> for Steer {
     fn step(&mut self, frame: &mut Frame, context: &mut Steered, env: &Env<'_>) -> Verdict {
         let Some(meta) = frame.meta() else { return self.without_meta(frame, context, env) };
         env.note(frame.port(), Counter::FromMeta);
-        context.told = Told { class: meta.class, generation: meta.class_gen };
-        context.meta = RxMeta { class: CLASS_NONE, ..meta };
+        context.meta = meta;
         self.judge(frame, context, env)
     }
 }
@@ -300,20 +289,30 @@ fn ipv4_header_is_intact(frame: &[u8], at: usize) -> bool {
 #[inline(always)]
 fn header_is_intact(header: &[u8; 20], frame: &[u8], at: usize) -> bool {
     match header[0] & 0x0f {
-        5 => {
-            // Whether a sum is all ones does not depend on the byte order of its words (RFC 1071, section 2 B).
-            let (words, _) = header.as_chunks::<4>();
-            let sum = words.iter().fold(0, |sum, &word| sum + u64::from(u32::from_ne_bytes(word)));
-            folded(folded(folded(sum, 32), 16), 16) == 0xffff
-        }
+        5 => is_all_ones(header),
         words => with_options_is_intact(frame, at, usize::from(words) * 4),
     }
 }
 
-/// A sum with what lies beyond its lowest `bits` added to them.
+/// Whether the sum of a header's words, with all carries added to it, is all ones, as that of an intact one is.
+///
+/// That does not depend on the byte order of the words, nor on how many of them are added at once: eight bytes are four
+/// words in a row (RFC 1071, section 2). A sum that is not zero is all ones if 0xffff divides it, and a number is
+/// divided by an odd one if its product with that one's inverse is small (Granlund and Montgomery, PLDI 1994, section 9).
 #[inline(always)]
-const fn folded(sum: u64, bits: u32) -> u64 {
-    (sum & ((1 << bits) - 1)) + (sum >> bits)
+fn is_all_ones(header: &[u8; 20]) -> bool {
+    const ONES: u64 = 0xffff;
+    /// ONES × INVERSE = 65534 × 2^64 + 1.
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const _: () = assert!(ONES.wrapping_mul(INVERSE) == 1);
+    let (eights, _) = header.as_chunks::<8>();
+    let (fours, _) = header.as_chunks::<4>();
+    let &[first, second] = eights else { return false };
+    let &[.., last] = fours else { return false };
+    // A wrapped sum is at most 2^64 − 2, so that adding its carry makes no other.
+    let (sum, carry) = u64::from_ne_bytes(first).overflowing_add(u64::from_ne_bytes(second));
+    let (sum, carry) = (sum + u64::from(carry)).overflowing_add(u64::from(u32::from_ne_bytes(last)));
+    (sum + u64::from(carry)).wrapping_mul(INVERSE) <= u64::MAX / ONES
 }
 
 #[cold]

@@ -107,6 +107,13 @@ impl Recent {
         ask(place, words, mirror, session)
     }
 
+    /// The same without any memory.
+    #[must_use]
+    #[inline(always)]
+    pub fn unremembered(mirror: &Mirror, key: SteerKey, session: SessionId) -> Option<u16> {
+        asked(Words::of(key), mirror, session)
+    }
+
     #[cold]
     fn forget(&self, generation: Generation) {
         self.places.iter().for_each(|place| place.set(NOBODY));
@@ -119,4 +126,9 @@ fn ask(place: &Cell<Place>, key: Words, mirror: &Mirror, session: SessionId) -> 
     let owned = mirror.owner(&key.key())?;
     place.set(Place { key, owned });
     (owned.session == session).then_some(owned.tuple)
+}
+
+#[inline(never)]
+fn asked(key: Words, mirror: &Mirror, session: SessionId) -> Option<u16> {
+    mirror.owner(&key.key()).filter(|owned| owned.session == session).map(|owned| owned.tuple)
 }
