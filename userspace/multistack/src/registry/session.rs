@@ -25,8 +25,7 @@ pub const MAX_SESSIONS: usize = 4096;
 /// Most tuples of one session.
 pub const SESSION_TUPLES: usize = 4096;
 
-/// Longest name of a session, in bytes.
-pub const MAX_NAME: usize = 64;
+pub use abi::shm::MAX_NAME;
 
 /// A session: its slot, and how often that slot had been given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
