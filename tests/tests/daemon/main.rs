@@ -21,6 +21,7 @@ mod f09_no_reader;
 mod f10_limits;
 mod f12_random_writes;
 mod f13_clients;
+mod f13_idle;
 mod f14_privileges;
 mod f15_foreign;
 mod f16_down;
