@@ -35,6 +35,7 @@ mod mt03_reservation;
 mod mt04_hostile;
 mod mt05_routes;
 mod mt06_coexistence;
+mod mt06_legacy;
 mod mt07_interfaces;
 mod mt07_targets;
 mod mt09;
