@@ -38,6 +38,7 @@ mod mt06_coexistence;
 mod mt06_legacy;
 mod mt07_interfaces;
 mod mt07_targets;
+mod mt08_weights;
 mod mt09;
 mod mt10_c_programs;
 mod mt10_examples;
