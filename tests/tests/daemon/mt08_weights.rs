@@ -29,7 +29,8 @@ fn mt08_the_weight_of_a_policy_is_the_share_of_a_sender() -> Result<()> {
     let (home, end) = (served.daemon.home(), &served.pair.served);
     let mut heavy = App::with_slots(home, end, &as_user(USER), SLOTS as u32)?;
     let mut light = App::with_slots(home, end, &Wrapper::default(), SLOTS as u32)?;
-    (heavy.udp(HEAVY)?, light.udp(LIGHT)?);
+    heavy.udp(HEAVY)?;
+    light.udp(LIGHT)?;
     let packet = |port| Ok::<_, anyhow::Error>(served.load(port, 1, PAYLOAD).answer(0)?[14..].to_vec());
     let (of_heavy, of_light) = (packet(HEAVY)?, packet(LIGHT)?);
     let tap = Tap::open(&served.pair.peer)?;
