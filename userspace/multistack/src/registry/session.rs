@@ -315,6 +315,7 @@ mod tests {
     #[test]
     fn a_name_is_short_and_printable() {
         assert_eq!(Name::new("dns").unwrap().as_str(), "dns");
+        assert!(Name::new(&"x".repeat(MAX_NAME)).is_ok());
         for text in ["", "a\nb", &"x".repeat(65)] {
             assert_eq!(Name::new(text), Err(Refusal::Name), "{text:?}");
         }
