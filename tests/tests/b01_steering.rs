@@ -48,63 +48,65 @@ fn check(id: &'static str, file: &str) -> Result<()> {
 }
 
 #[test]
-fn b01_ethernet() -> Result<()> {
-    check("b01_ethernet", "ethernet")
+fn b01_mt01_ethernet() -> Result<()> {
+    check("b01_mt01_ethernet", "ethernet")
 }
 
 #[test]
-fn b01_vlan() -> Result<()> {
-    check("b01_vlan", "vlan")
+fn b01_mt01_vlan() -> Result<()> {
+    check("b01_mt01_vlan", "vlan")
 }
 
 #[test]
-fn b01_ipv4() -> Result<()> {
-    check("b01_ipv4", "ipv4")
+fn b01_mt01_ipv4() -> Result<()> {
+    check("b01_mt01_ipv4", "ipv4")
 }
 
 #[test]
-fn b01_ipv6() -> Result<()> {
-    check("b01_ipv6", "ipv6")
+fn b01_mt01_ipv6() -> Result<()> {
+    check("b01_mt01_ipv6", "ipv6")
 }
 
 #[test]
-fn b01_extension_headers() -> Result<()> {
-    check("b01_extension_headers", "extension")
+fn b01_mt01_extension_headers() -> Result<()> {
+    check("b01_mt01_extension_headers", "extension")
 }
 
 #[test]
-fn b01_fragments() -> Result<()> {
-    check("b01_fragments", "fragment")
+fn b01_mt01_fragments() -> Result<()> {
+    check("b01_mt01_fragments", "fragment")
 }
 
 #[test]
-fn b01_transport() -> Result<()> {
-    check("b01_transport", "transport")
+fn b01_mt01_transport() -> Result<()> {
+    check("b01_mt01_transport", "transport")
 }
 
 #[test]
-fn b01_icmp() -> Result<()> {
-    check("b01_icmp", "icmp")
+fn b01_mt01_icmp() -> Result<()> {
+    check("b01_mt01_icmp", "icmp")
 }
 
 #[test]
-fn b01_lookup() -> Result<()> {
-    check("b01_lookup", "lookup")
+fn b01_mt01_lookup() -> Result<()> {
+    check("b01_mt01_lookup", "lookup")
 }
 
 #[test]
-fn b01_transit() -> Result<()> {
-    check("b01_transit", "transit")
+fn b01_mt01_transit() -> Result<()> {
+    check("b01_mt01_transit", "transit")
 }
 
 #[test]
-fn b01_chain() -> Result<()> {
-    check("b01_chain", "chain")
+fn b01_mt01_chain() -> Result<()> {
+    check("b01_mt01_chain", "chain")
 }
 
 #[test]
-fn b01_the_fixtures_are_many_and_move_every_counter() -> Result<()> {
-    let Some(_lab) = lab::require("b01_every_counter", &[Need::Bpf, Need::AfXdp])? else { return Ok(()) };
+fn b01_mt01_the_fixtures_are_many_and_move_every_counter() -> Result<()> {
+    let Some(_lab) = lab::require("b01_mt01_every_counter", &[Need::Bpf, Need::AfXdp])? else {
+        return Ok(());
+    };
     let (mut cases, mut moved) = (0, Counts::default());
     for file in FILES {
         let fixtures = Fixtures::read(&path(file))?;

@@ -41,7 +41,7 @@ fn chunks(
 }
 
 #[test]
-fn b05_twin_and_oracle_agree_on_damage() -> Result<()> {
+fn b05_mt01_twin_and_oracle_agree_on_damage() -> Result<()> {
     let seed = Seed::get();
     let (mut rng, settings) = (Rng::new(seed), settings());
     let count = B05_FRAMES.count() / settings.len() as u64;
@@ -64,7 +64,7 @@ fn b05_twin_and_oracle_agree_on_damage() -> Result<()> {
 const WATCH: u64 = 100_000;
 
 #[test]
-fn b05_the_xdp_object_agrees_on_damage() -> Result<()> {
+fn b05_mt01_the_xdp_object_agrees_on_damage() -> Result<()> {
     let seed = Seed::get();
     let (mut rng, settings) = (Rng::new(seed), settings());
     let count = B05_FRAMES.count() / settings.len() as u64;
@@ -80,7 +80,7 @@ fn b05_the_xdp_object_agrees_on_damage() -> Result<()> {
 }
 
 #[test]
-fn b05_twin_and_oracle_agree_on_frames_that_can_be_made_small() -> Result<()> {
+fn b05_mt01_twin_and_oracle_agree_on_frames_that_can_be_made_small() -> Result<()> {
     let (seed, settings) = (Seed::get(), settings());
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.0.to_le_bytes());

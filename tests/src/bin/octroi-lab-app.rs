@@ -10,6 +10,7 @@
 //! send HEX                                       ok                  one IP packet, from the first channel
 //! mute | loud | swallow                          ok                  whether it reads its rings, and answers
 //! flood HEX | calm                               ok                  one IP packet again and again, by every channel
+//! fill HEX                                       ok                  one IP packet, until the first channel's ring is full
 //! event                                          ok EVENT            waits for the next one
 //! counters                                       ok NAME=VALUE …     its channels' own, those that are not 0
 //! classes                                        ok CLASS=COUNT …    packets that it read with a class
@@ -64,6 +65,8 @@ struct Shared {
     outbox: Mutex<Vec<Vec<u8>>>,
     /// What is sent without end.
     flood: Mutex<Option<Vec<u8>>>,
+    /// What is sent until there is no room; `None` again when there is none.
+    fill: Mutex<Option<Vec<u8>>>,
     counters: Mutex<BTreeMap<(u16, &'static str), u64>>,
     classes: Mutex<BTreeMap<u16, u64>>,
 }
@@ -147,6 +150,13 @@ fn answer(stack: &mut Stack, shared: &Shared, line: &str) -> Result<String> {
         ["swallow"] => set(&shared.listens, Listens::Swallows),
         ["flood", hex] => set(&shared.flood, Some(bytes(hex)?)),
         ["calm"] => set(&shared.flood, None),
+        ["fill", hex] => {
+            set(&shared.fill, Some(bytes(hex)?));
+            while shared.fill.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                thread::sleep(PAUSE);
+            }
+            "ok".to_owned()
+        }
         ["counters"] => {
             let all = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
             let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -214,6 +224,13 @@ fn echo(mut channel: Channel, shared: &Shared) {
         if let Some(packet) = flood {
             let mut burst = channel.tx(64);
             while matches!(burst.push(&packet, Form::L3), Ok(Some(()))) {}
+        }
+        if channel.number() == 0 {
+            let mut fill = shared.fill.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(packet) = fill.take() {
+                let mut burst = channel.tx(usize::MAX);
+                while matches!(burst.push(&packet, Form::L3), Ok(Some(()))) {}
+            }
         }
         let mut counters = shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
         for &counter in ChannelCounter::ALL {

@@ -139,6 +139,14 @@ impl App {
         self.done(&format!("flood {}", hex(packet)))
     }
 
+    /// Sends one IP packet until the ring of its first channel is full, which it is while nobody empties it.
+    ///
+    /// # Errors
+    /// The application is gone.
+    pub fn fill(&mut self, packet: &[u8]) -> Result<()> {
+        self.done(&format!("fill {}", hex(packet)))
+    }
+
     /// Waits for the next event that it hears.
     ///
     /// # Errors

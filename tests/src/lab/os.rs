@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{frame::Stamp, ping::Ping, veth::End, veth::Pair};
+use super::{frame::Stamp, ping::Ping, process, veth::End, veth::Pair};
 
 /// How long an answer may take before it counts as lost: longer than any pause of the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,23 +91,81 @@ pub fn udp_socket(end: &End, address: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Does `work` while pings and a TCP connection go on through the served address; none of them may suffer.
+/// What goes on through one address of the served end: pings, a TCP connection, and a UDP server of the OS. Only TCP
+/// sends again what is lost.
+struct Legacy {
+    ping: Ping,
+    tcp: Tcp,
+    asks: UdpSocket,
+    answers: UdpSocket,
+}
+
+impl Legacy {
+    fn open(pair: &Pair, from: IpAddr, to: IpAddr) -> Result<Self> {
+        let (asks, answers) =
+            (udp_socket(&pair.peer, (from, 0).into())?, udp_socket(&pair.served, (to, 0).into())?);
+        asks.connect(answers.local_addr()?)?;
+        let ping = Ping::open(&pair.peer.netns, to)?;
+        Ok(Self { ping, tcp: Tcp::connect(&pair.peer, &pair.served, to)?, asks, answers })
+    }
+
+    /// One of each; a packet that is lost is an error.
+    fn round(&mut self, number: u64) -> Result<()> {
+        self.ping.once()?;
+        self.tcp.carry(1000)?;
+        let (asked, mut heard) = (number.to_be_bytes(), [0; 8]);
+        self.asks.send(&asked)?;
+        let (_, from) = process::again(|| self.answers.recv_from(&mut heard)).context("no datagram came")?;
+        self.answers.send_to(&heard, from)?;
+        let mut answer = [0; 8];
+        process::again(|| self.asks.recv(&mut answer)).context("no answer to a datagram")?;
+        ensure!((heard, answer) == (asked, asked), "datagram {number}: {heard:?}, {answer:?}");
+        Ok(())
+    }
+}
+
+/// Does `work` while pings, TCP connections and a UDP server go on through the served addresses of both families; none
+/// of them may suffer.
 ///
-/// Returns what `work` returned, and how many pings were answered meanwhile.
+/// Returns what `work` returned, and how many rounds of them there were meanwhile.
 ///
 /// # Errors
-/// A ping was lost, the connection broke, or `work` failed.
+/// A ping or a datagram was lost, a connection broke, or `work` failed.
 pub fn beside_legacy<T>(pair: &Pair, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
-    let mut tcp = Tcp::connect(&pair.peer, &pair.served, pair.served.v4.into())?;
-    let mut ping = Ping::open(&pair.peer.netns, pair.served.v4.into())?;
+    beside(pair, || Ok(()), work)
+}
+
+/// The same on a pair whose kernels speak ARP and neighbour discovery: before each round both ends forget each other.
+///
+/// # Errors
+/// As [`beside_legacy`]; and they do not find each other again.
+pub fn beside_forgetful_legacy<T>(pair: &Pair, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    // Between two rounds nothing waits for an address: with one that is forgotten its packets would be dropped.
+    // What is permanent stays.
+    let forget = || {
+        let flush = |end: &End| end.run(&format!("ip neigh flush dev {}", end.ifname)).map(drop);
+        [&pair.served, &pair.peer].into_iter().try_for_each(flush)
+    };
+    beside(pair, forget, work)
+}
+
+fn beside<T>(
+    pair: &Pair,
+    before_each: impl Fn() -> Result<()> + Sync,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, u64)> {
+    let Pair { peer, served, .. } = pair;
+    let mut v4 = Legacy::open(pair, peer.v4.into(), served.v4.into())?;
+    let mut v6 = Legacy::open(pair, peer.v6.into(), served.v6.into())?;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let legacy = scope.spawn(|| -> Result<u64> {
             let mut answered = 0;
             // At least one round, however quick the work is.
             loop {
-                ping.once()?;
-                tcp.carry(1000)?;
+                before_each()?;
+                v4.round(answered).context("IPv4")?;
+                v6.round(answered).context("IPv6")?;
                 answered += 1;
                 if done.load(Ordering::Relaxed) {
                     return Ok(answered);

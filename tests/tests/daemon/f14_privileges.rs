@@ -27,12 +27,16 @@ pub(crate) fn lab(options: PairOptions) -> Result<Served> {
         "\n[[stack.policy]]\nuid = {USER}\nports = [53, \"5000-5010\"]\nmax_tuples = 2\nmax_mib = 4\n"
     );
     let served = served_on(options, &Config { more: policy, ..Config::default() })?;
-    // As group octroi would be let in, which this machine need not have.
+    let_everybody_ask(&served)?;
+    Ok(served)
+}
+
+/// Opens the control socket, as it is to members of group octroi, which this machine need not have.
+pub(crate) fn let_everybody_ask(served: &Served) -> Result<()> {
     let home = served.daemon.home();
     let open = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     open(home.run(), 0o755)?;
-    open(&home.socket(), 0o666)?;
-    Ok(served)
+    Ok(open(&home.socket(), 0o666)?)
 }
 
 #[test]

@@ -33,3 +33,6 @@ pub mod desc;
 pub mod layout;
 pub mod memory;
 pub mod ring;
+
+/// Most bytes of a session's name: what a client may ask for, and what a daemon takes.
+pub const MAX_NAME: usize = 64;

@@ -65,7 +65,9 @@ pub struct Client {
 /// What a session is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackOptions {
-    /// What people see in lists.
+    /// What people see in lists: 1 to [`MAX_STACK_NAME`] bytes, no control characters.
+    ///
+    /// [`MAX_STACK_NAME`]: crate::control::stack::MAX_STACK_NAME
     pub name: String,
     /// Slots of each Rx ring: a power of two from 64 to 4096.
     pub rx_slots: u32,
@@ -163,7 +165,7 @@ pub enum Event {
 pub enum Over {
     /// The daemon revoked it.
     Revoked(Reason),
-    /// A new daemon does not take it back: the lease is unknown to it, or past its grace.
+    /// A new daemon will not take it back: the lease is unknown to it or past its grace, or this user may not any more.
     NotTakenBack(Refusal),
     /// A new daemon takes it back with memory that cannot be used.
     Unusable,
@@ -446,10 +448,13 @@ impl Stack {
                 self.opened = attached.opened;
                 self.events.push_back(Event::Reconnected(tuples));
             }
-            Some((_, Err(OpenError::Call(CallError::Reply(ReplyError::Refused(refusal)))))) => {
+            Some((_, Err(OpenError::Call(CallError::Reply(ReplyError::Refused(refusal))))))
+                if !refusal.code.may_pass() =>
+            {
                 self.end(Over::NotTakenBack(refusal));
             }
             Some((_, Err(OpenError::Regions(_) | OpenError::Descriptors { .. }))) => self.end(Over::Unusable),
+            // As long as its grace lasts, which the daemon knows: after that it says that the lease is stale.
             Some((_, Err(OpenError::Call(_)))) | None => {
                 self.link =
                     Link::Down { next: Instant::now() + pause, pause: (pause * 2).min(LONGEST_PAUSE) };

@@ -170,9 +170,8 @@ pub enum HeaderError {
 pub enum State {
     /// Packets flow.
     Live = 0,
-    /// No new ones come; those in the rings are still served.
-    Draining = 1,
-    /// Over: nothing will ever be read or written again.
+    /// Over: nothing will ever be read or written again. 1 is left free, for a daemon that serves what lies in the rings
+    /// and nothing new.
     Revoked = 2,
 }
 
@@ -419,7 +418,6 @@ impl State {
     pub const fn from_word(word: u32) -> Self {
         match word {
             0 => Self::Live,
-            1 => Self::Draining,
             _ => Self::Revoked,
         }
     }
@@ -658,8 +656,8 @@ mod tests {
 
     #[test]
     fn an_unknown_state_is_the_end() {
-        let states = [State::Live, State::Draining, State::Revoked];
+        let states = [State::Live, State::Revoked];
         assert_eq!(states.map(|state| State::from_word(state as u32)), states);
-        assert_eq!(State::from_word(77), State::Revoked);
+        assert_eq!([1, 77].map(State::from_word), [State::Revoked; 2]);
     }
 }

@@ -90,6 +90,21 @@ impl Code {
         }
     }
 
+    /// Whether the same request may be granted later, with nothing changed by whoever asks: the others say something of
+    /// the request, of the user, or of what is gone for good.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Ebusy
+            | Self::Eaddrinuse
+            | Self::Eaddrnotavail
+            | Self::Enetdown
+            | Self::Enospc
+            | Self::Eio => true,
+            Self::Einval | Self::Eproto | Self::Eacces | Self::Enoent | Self::Estale => false,
+        }
+    }
+
     /// A refusal with this code.
     pub fn because(self, detail: impl fmt::Display) -> Refusal {
         Refusal { code: self, detail: detail.to_string(), limit: None }

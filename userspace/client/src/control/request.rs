@@ -15,7 +15,7 @@ use super::{
     datagram,
     refusal::{Code, Refusal},
     ruler::{RulerAttach, RulerDetach, RulerList},
-    stack::{StackAttach, StackList, StackOpen, StackRegister, StackRelease, StackStats},
+    stack::{ReserveMode, StackAttach, StackList, StackOpen, StackRegister, StackRelease, StackStats},
     status::StatusPage,
 };
 
@@ -403,6 +403,35 @@ impl Op {
         RulerDetach::OP,
         RulerList::OP,
     ];
+
+    /// How many descriptors come with it at most. Whoever serves it closes any other at once: what nobody asked for is
+    /// not kept, not even until the answer.
+    #[must_use]
+    pub const fn brings(&self) -> usize {
+        match self {
+            // Sources, and a key.
+            Self::RulerAttach(_) => 2,
+            // The socket that holds the port.
+            Self::StackRegister(StackRegister { reserve: ReserveMode::Fd, .. }) => 1,
+            Self::StackRegister(_)
+            | Self::TargetAdd(_)
+            | Self::TargetRemove(_)
+            | Self::TargetList(_)
+            | Self::Status(_)
+            | Self::Stats(_)
+            | Self::Doctor(_)
+            | Self::Down(_)
+            | Self::StackOpen(_)
+            | Self::StackRelease(_)
+            | Self::StackList(_)
+            | Self::StackStats(_)
+            | Self::StackAttach(_)
+            | Self::CaptureStart(_)
+            | Self::CaptureStop(_)
+            | Self::RulerDetach(_)
+            | Self::RulerList(_) => 0,
+        }
+    }
 
     /// Whether it is an operation of application stacks, for which policy decides and descriptors travel.
     #[must_use]

@@ -14,8 +14,7 @@ use super::{
     request::{Call, LocalAddr, OnCrash, Page, Paged, Proto},
 };
 
-/// Most bytes of a stack's name.
-pub const MAX_STACK_NAME: usize = 32;
+pub use abi::shm::MAX_NAME as MAX_STACK_NAME;
 
 /// Most tuples that the answer to `stack.attach` names: it must fit a datagram. `stack.list` has all.
 pub const MAX_ATTACHED_TUPLES: usize = 2048;
@@ -24,7 +23,7 @@ pub const MAX_ATTACHED_TUPLES: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StackOpen {
-    /// What people see in lists, at most [`MAX_STACK_NAME`] bytes.
+    /// What people see in lists: 1 to [`MAX_STACK_NAME`] bytes, no control characters.
     pub name: String,
     /// Slots of each Rx ring: a power of two from 64 to 4096.
     #[serde(default = "default_slots")]

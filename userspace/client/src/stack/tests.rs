@@ -229,6 +229,57 @@ fn a_lease_that_is_stale_is_the_end() {
 }
 
 #[test]
+fn a_refusal_that_may_pass_is_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut stack, _) = abandoned(dir.path());
+    let (session, fds) = FakeSession::new(2, 0);
+    // Too many connections, the old session not ended yet, a kernel without memory; then there is room.
+    let mut in_the_way = vec![Code::Eio, Code::Ebusy, Code::Enospc];
+    let (opened, mut fds) = (session.opened(), Some(fds));
+    let answer = move || match in_the_way.pop() {
+        Some(code) => Answer { outcome: Err(code.because("for now")), ..Answer::of(Done {}) },
+        None => {
+            let attached = StackAttached { opened: opened.clone(), tuples: vec![1, 2] };
+            Answer { fds: fds.take().unwrap(), ..Answer::of(attached) }
+        }
+    };
+    let answer = std::sync::Arc::new(std::sync::Mutex::new(answer));
+    for attempt in 1..=4 {
+        // Each attempt is a connection of its own, and a fake daemon serves one.
+        let answer = answer.clone();
+        let daemon = FakeDaemon::start(dir.path(), move |_| {
+            let mut answer = answer.lock().unwrap();
+            Some(answer())
+        });
+        let Link::Down { pause, .. } = stack.link else { panic!("it is over, or back already") };
+        stack.link = Link::Down { next: Instant::now(), pause };
+        let event = stack.poll_event();
+        assert_eq!(daemon.asked.recv().unwrap().0, Op::StackAttach(StackAttach { lease: LEASE }));
+        if attempt < 4 {
+            assert_eq!((event, stack.tuples().count()), (None, 2), "attempt {attempt}");
+            assert!(stack.next_attempt().is_some(), "it tries again");
+            daemon.join();
+        } else {
+            assert_eq!(event, Some(Event::Reconnected(vec![TupleId(1), TupleId(2)])));
+        }
+    }
+}
+
+#[test]
+fn a_user_who_may_not_any_more_is_told_so_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for code in Code::ALL.into_iter().filter(|code| !code.may_pass()) {
+        let (mut stack, _) = abandoned(dir.path());
+        let refusal = code.because("whatever");
+        let said = refusal.clone();
+        let _daemon = FakeDaemon::start(dir.path(), move |_| {
+            Some(Answer { outcome: Err(said.clone()), ..Answer::of(Done {}) })
+        });
+        assert_eq!(next_event(&mut stack), Event::Over(Over::NotTakenBack(refusal)));
+    }
+}
+
+#[test]
 fn pauses_between_attempts_double_up_to_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let (mut stack, _) = abandoned(dir.path());

@@ -25,8 +25,7 @@ pub const MAX_SESSIONS: usize = 4096;
 /// Most tuples of one session.
 pub const SESSION_TUPLES: usize = 4096;
 
-/// Longest name of a session, in bytes.
-pub const MAX_NAME: usize = 64;
+pub use abi::shm::MAX_NAME;
 
 /// A session: its slot, and how often that slot had been given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -316,6 +315,7 @@ mod tests {
     #[test]
     fn a_name_is_short_and_printable() {
         assert_eq!(Name::new("dns").unwrap().as_str(), "dns");
+        assert!(Name::new(&"x".repeat(MAX_NAME)).is_ok());
         for text in ["", "a\nb", &"x".repeat(65)] {
             assert_eq!(Name::new(text), Err(Refusal::Name), "{text:?}");
         }

@@ -1,4 +1,5 @@
 //! `octroi stack`: what applications with stacks of their own have, and what the administrator keeps for them or takes.
+use abi::{counter::Role, shm::counter::ChannelCounter};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use client::control::{
@@ -151,14 +152,27 @@ fn sees_all() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn tuples(rows: &[StackRow]) -> Table<7> {
-    let mut table = Table::new(["tuple", "state", "application", "uid", "pid", "on crash", "addresses"]);
+fn tuples(rows: &[StackRow]) -> Table<10> {
+    let mut table = Table::new([
+        "tuple",
+        "state",
+        "application",
+        "uid",
+        "pid",
+        "on crash",
+        "received",
+        "sent",
+        "dropped",
+        "addresses",
+    ]);
     for row in rows {
         let addrs: Vec<_> = row.addrs.iter().map(ToString::to_string).collect();
         let application = match (&row.name, row.slot) {
             (Some(name), Some(slot)) => format!("{name} (slot {slot})"),
             _ => "-".into(),
         };
+        // A reservation has no packets, which is not the same as none.
+        let packets = |role| row.slot.map_or_else(|| "-".into(), |_| thousands(of_role(row, role)));
         table.row([
             format!("{} {}:{}", row.proto, row.addr, row.port),
             row.state.to_string(),
@@ -166,10 +180,19 @@ fn tuples(rows: &[StackRow]) -> Table<7> {
             row.uid.to_string(),
             row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
             row.on_crash.to_string(),
+            packets(Role::Delivered),
+            packets(Role::Forwarded),
+            packets(Role::Dropped),
             addrs.join(" "),
         ]);
     }
     table
+}
+
+/// How many of a tuple's packets ended so: `octroi stack stats` has each counter by its name.
+fn of_role(row: &StackRow, role: Role) -> u64 {
+    let counters = ChannelCounter::ALL.iter().filter(|counter| counter.role() == role);
+    counters.filter_map(|counter| row.counters.get(counter.name())).sum()
 }
 
 /// Those that moved: a session has twenty counters, and most of them are reasons to drop.
@@ -190,7 +213,7 @@ fn counters(rows: &[StatRow]) -> Table<5> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use client::control::{answer::Role, stack::TupleState};
+    use client::control::{answer, stack::TupleState};
 
     use super::*;
 
@@ -219,6 +242,16 @@ mod tests {
             pid: Some(4711),
             state: TupleState::Live,
             addrs: vec!["192.0.2.1".parse().expect("an address")],
+            counters: [
+                ("rx_delivered", 12_000),
+                ("rx_ring_full", 30),
+                ("tx_read", 1_007),
+                ("tx_sent", 900),
+                ("tx_hairpin", 100),
+                ("tx_no_route", 7),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
             ..waiting.clone()
         };
         let stat = |name: &str, value| StatRow {
@@ -227,7 +260,7 @@ mod tests {
                 ("slot".to_owned(), "3".to_owned()),
                 ("name".to_owned(), "web".to_owned()),
             ]),
-            role: Role::Delivered,
+            role: answer::Role::Delivered,
             value,
         };
         let mut of_tuple = stat("tuple.rx_delivered", 12_000);

@@ -1,17 +1,21 @@
 //! How much one client may ask: connections per user, requests per second and connection.
 //!
 //! Pure: time is an argument. A client beyond its rate is not refused but left waiting, which costs nothing here and
-//! needs no code there.
+//! needs no code there. Root's connections have places of their own, beside everybody else's: whatever other users do,
+//! root can look, and put the daemon down.
 use std::{collections::BTreeMap, time::Duration};
 
-/// Connections of one user.
+/// Connections of one user, root as well.
 pub const MAX_CONNECTIONS_PER_USER: usize = 64;
 
-/// Connections of all users.
+/// Connections of all users but root.
 pub const MAX_CONNECTIONS: usize = 1024;
 
 /// Requests of one connection in a second, and at once after a second of silence.
 pub const REQUESTS_PER_SECOND: u32 = 100;
+
+/// The user whose places nobody else can take.
+const ROOT: u32 = 0;
 
 /// Counts connections by user.
 #[derive(Debug, Default)]
@@ -22,7 +26,7 @@ pub struct Users(BTreeMap<u32, usize>);
 pub enum Full {
     /// This user has [`MAX_CONNECTIONS_PER_USER`].
     User,
-    /// There are [`MAX_CONNECTIONS`].
+    /// Users other than root have [`MAX_CONNECTIONS`].
     All,
 }
 
@@ -44,7 +48,7 @@ impl Users {
     /// # Errors
     /// There are too many.
     pub fn enter(&mut self, uid: u32) -> Result<(), Full> {
-        if MAX_CONNECTIONS <= self.0.values().sum() {
+        if uid != ROOT && MAX_CONNECTIONS <= self.of_others() {
             return Err(Full::All);
         }
         let count = self.0.entry(uid).or_default();
@@ -53,6 +57,10 @@ impl Users {
         }
         *count += 1;
         Ok(())
+    }
+
+    fn of_others(&self) -> usize {
+        self.0.iter().filter(|(uid, _)| **uid != ROOT).map(|(_, count)| count).sum()
     }
 
     /// A connection of `uid` is gone.
@@ -111,12 +119,32 @@ mod tests {
     #[test]
     fn f13_all_users_together_have_a_limit() {
         let mut users = Users::default();
-        for uid in 0..(MAX_CONNECTIONS / MAX_CONNECTIONS_PER_USER) as u32 {
+        for uid in many() {
             (0..MAX_CONNECTIONS_PER_USER).for_each(|_| users.enter(uid).unwrap());
         }
         assert_eq!(users.enter(9999), Err(Full::All));
-        users.leave(3);
+        users.leave(1003);
         assert_eq!(users.enter(9999), Ok(()));
+    }
+
+    /// As many users as together have every place there is for them.
+    fn many() -> impl Iterator<Item = u32> {
+        (1000..).take(MAX_CONNECTIONS / MAX_CONNECTIONS_PER_USER)
+    }
+
+    #[test]
+    fn f13_idle_clients_of_many_users_leave_roots_places_to_root() {
+        let mut users = Users::default();
+        let idle: Vec<u32> = many().flat_map(|uid| [uid; MAX_CONNECTIONS_PER_USER]).collect();
+        idle.iter().for_each(|&uid| users.enter(uid).unwrap());
+        assert_eq!(users.enter(9999), Err(Full::All));
+        (0..MAX_CONNECTIONS_PER_USER).for_each(|_| users.enter(ROOT).unwrap());
+        assert_eq!(users.enter(ROOT), Err(Full::User), "root has a limit as well");
+        // And root's connections cost others nothing.
+        users.leave(1000);
+        assert_eq!(users.enter(9999), Ok(()));
+        users.leave(ROOT);
+        assert_eq!((users.enter(9999), users.enter(ROOT)), (Err(Full::All), Ok(())));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The control socket and its connections: who may speak now, and what they said.
 //!
 //! Nothing here waits. A client that does not read what it is sent loses its connection. Of the descriptors that somebody
-//! sends along [`MAX_LENT`] are kept until the request is answered; the others are closed at once.
+//! sends along those that the operation is about ([`Op::brings`]) are kept until it is answered; the others are closed at
+//! once.
+//!
+//! [`Op::brings`]: client::control::request::Op::brings
 use std::{
     fs, io, mem,
     os::{
@@ -32,7 +35,7 @@ use nix::{
         AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, send,
         socket, sockopt,
     },
-    unistd::Group,
+    unistd::{Gid, Group},
 };
 use serde_json::Value;
 
@@ -59,9 +62,6 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
 
-/// Descriptors of one request: a filter comes with its sources and a key.
-pub const MAX_LENT: usize = 2;
-
 /// Somebody asked something.
 #[derive(Debug)]
 pub struct Asked {
@@ -71,7 +71,7 @@ pub struct Asked {
     pub who: Credentials,
     /// What.
     pub request: Request,
-    /// The descriptors that came along, at most [`MAX_LENT`].
+    /// The descriptors that came along, no more than the operation is about.
     pub lent: Vec<OwnedFd>,
 }
 
@@ -213,16 +213,19 @@ impl Listener {
             return Ok(None);
         }
         let received = passing::receive(connection.socket.as_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT);
-        let (length, lent) = match received {
+        let (length, fds) = match received {
             Ok(Received { len: 0, .. }) => return Err(Gone),
-            Ok(Received { len, fds }) => (len, fds.into_iter().take(MAX_LENT).collect()),
+            Ok(Received { len, fds }) => (len, fds),
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(_) => return Err(Gone),
         };
         connection.allowance.spend(now);
         let from = connection.id;
         match Request::read(&self.buffer[..length]) {
-            Ok(request) => Ok(Some(Asked { from, who: connection.who.clone(), request, lent })),
+            Ok(request) => {
+                let lent = fds.into_iter().take(request.op.brings()).collect();
+                Ok(Some(Asked { from, who: connection.who.clone(), request, lent }))
+            }
             Err(malformed) => {
                 self.answer(from, malformed.id, Err(malformed.refusal));
                 Ok(None)
@@ -248,10 +251,14 @@ struct Gone;
 
 /// Makes a socket root's, and the group's where there is one.
 pub(crate) fn restrict(path: &Path) -> io::Result<Access> {
-    let group = Group::from_name(GROUP).ok().flatten();
+    restrict_to(path, Group::from_name(GROUP).ok().flatten().map(|group| group.gid))
+}
+
+/// The same for a group that is known, or known not to be.
+pub(super) fn restrict_to(path: &Path, group: Option<Gid>) -> io::Result<Access> {
     let (mode, access) = if group.is_some() { (0o660, Access::Group) } else { (0o600, Access::RootOnly) };
     if let Some(group) = group {
-        chown(path, None, Some(group.gid.as_raw()))?;
+        chown(path, None, Some(group.as_raw()))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(access)
@@ -273,7 +280,9 @@ fn turn_away(socket: &OwnedFd, uid: u32, full: Full) {
             MAX_CONNECTIONS_PER_USER as u64 + 1,
             MAX_CONNECTIONS_PER_USER as u64,
         ),
-        Full::All => Refusal::limit("connections", MAX_CONNECTIONS as u64 + 1, MAX_CONNECTIONS as u64),
+        Full::All => {
+            Refusal::limit("connections of all users", MAX_CONNECTIONS as u64 + 1, MAX_CONNECTIONS as u64)
+        }
     };
     if let Ok(datagram) = Reply::write(0, Err(limit)) {
         let _ = send(socket.as_raw_fd(), &datagram, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);

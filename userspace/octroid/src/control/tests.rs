@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::{
     limits::{MAX_CONNECTIONS_PER_USER, REQUESTS_PER_SECOND},
-    listener::{Asked, Listener},
+    listener::{Access, Asked, Listener, restrict_to},
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -32,13 +32,14 @@ struct Server {
     _dir: tempfile::TempDir,
     path: PathBuf,
     listener: Listener,
+    access: Access,
 }
 
 fn server() -> Server {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    let (listener, _) = Listener::open(&path).unwrap();
-    Server { _dir: dir, path, listener }
+    let (listener, access) = Listener::open(&path).unwrap();
+    Server { _dir: dir, path, listener, access }
 }
 
 /// A client that writes what it likes.
@@ -131,7 +132,7 @@ fn f13_nonsense_is_answered_and_the_connection_stays() {
 }
 
 #[test]
-fn f13_a_thousand_idle_clients_leave_room_for_root() {
+fn f13_a_user_has_sixty_four_connections_and_is_told_so() {
     let mut server = server();
     let clients: Vec<_> = (0..MAX_CONNECTIONS_PER_USER)
         .map(|_| {
@@ -170,23 +171,31 @@ fn f13_beyond_its_rate_a_client_waits() {
 }
 
 #[test]
-fn f13_of_descriptors_that_come_along_two_are_kept_until_the_request_is_answered() {
-    let mut server = server();
-    let client = raw(&server.path);
-    let pipes: Vec<_> = (0..4).map(|_| nix::unistd::pipe().unwrap()).collect();
-    let (ours, theirs): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
-    passing::send(client.as_fd(), DOWN, &passing::borrow(&theirs), MsgFlags::empty()).unwrap();
-    drop(theirs);
-    let asked = server.listener.turn(NOW).asked;
-    assert_eq!(asked[0].lent.len(), 2);
-    // With the last writing end closed, a pipe is at its end.
-    let is_closed = |pipe: &OwnedFd| {
-        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
-    };
-    assert_eq!(ours.iter().map(is_closed).collect::<Vec<_>>(), [false, false, true, true]);
-    drop(asked);
-    assert!(ours.iter().all(is_closed));
+fn f13_of_descriptors_that_come_along_those_are_kept_that_the_operation_is_about() {
+    let lent = br#"{"v":1,"id":3,"op":"stack.register","proto":"udp","addr":"any","port":53,"reserve":"fd"}"#;
+    let held = br#"{"v":1,"id":3,"op":"stack.register","proto":"udp","addr":"any","port":53}"#;
+    let open = br#"{"v":1,"id":3,"op":"stack.open","name":"x"}"#;
+    let filter = br#"{"v":1,"id":3,"op":"ruler.attach","where":{"port":"eth0"}}"#;
+    for (said, kept) in [(&lent[..], 1), (held, 0), (open, 0), (DOWN, 0), (filter, 2), (b"nonsense", 0)] {
+        let mut server = server();
+        let client = raw(&server.path);
+        let pipes: Vec<_> = (0..4).map(|_| nix::unistd::pipe().unwrap()).collect();
+        let (ours, theirs): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
+        passing::send(client.as_fd(), said, &passing::borrow(&theirs), MsgFlags::empty()).unwrap();
+        drop(theirs);
+        let asked = server.listener.turn(NOW).asked;
+        let said = String::from_utf8_lossy(said);
+        assert_eq!(asked.iter().map(|asked| asked.lent.len()).sum::<usize>(), kept, "{said}");
+        // With the last writing end closed, a pipe is at its end.
+        let is_closed = |pipe: &OwnedFd| {
+            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+            poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+        };
+        let closed: Vec<bool> = ours.iter().map(is_closed).collect();
+        assert_eq!(closed, (0..4).map(|n| kept <= n).collect::<Vec<_>>(), "{said}");
+        drop(asked);
+        assert!(ours.iter().all(is_closed), "{said}");
+    }
 }
 
 #[test]
@@ -206,13 +215,31 @@ fn f13_a_client_that_does_not_read_loses_its_connection() {
 
 #[test]
 fn the_socket_is_for_root_or_the_group_and_goes_with_the_listener() {
-    use std::os::unix::fs::PermissionsExt;
     let server = server();
-    let mode = std::fs::metadata(&server.path).unwrap().permissions().mode() & 0o777;
     let group = nix::unistd::Group::from_name(super::listener::GROUP).unwrap();
-    assert_eq!(mode, if group.is_some() { 0o660 } else { 0o600 });
+    let access = if group.is_some() { Access::Group } else { Access::RootOnly };
+    assert_eq!((server.access, mode(&server.path)), (access, if group.is_some() { 0o660 } else { 0o600 }));
     drop(server.listener);
     assert!(!server.path.exists());
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_sockets_mode_is_the_groups_where_there_is_one_and_roots_alone_where_there_is_none() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    std::fs::write(&path, "").unwrap();
+    // A group that every process may give its own files: the one it has.
+    let own = nix::unistd::getgid();
+    assert_eq!(restrict_to(&path, Some(own)).unwrap(), Access::Group);
+    assert_eq!((mode(&path), std::fs::metadata(&path).unwrap().gid()), (0o660, own.as_raw()));
+    assert_eq!(restrict_to(&path, None).unwrap(), Access::RootOnly);
+    assert_eq!(mode(&path), 0o600);
 }
 
 #[test]

@@ -90,7 +90,11 @@ pub fn start(settings: Settings, options: &Options) -> Result<Daemon> {
     if adopting {
         tracing::info!("taking over what an earlier daemon left attached");
     }
-    raise_memlock();
+    // Packet memory is locked; without CAP_IPC_LOCK the limit must be as high as it may be.
+    raise(Resource::RLIMIT_MEMLOCK);
+    // Clients have a thousand connections and applications' sockets and memory come to that: what a shell gives by default
+    // (1024) other users could use up, and root could not connect.
+    raise(Resource::RLIMIT_NOFILE);
     // Before anything is attached: what takes a descriptor may fail.
     let workshop = Workshop::new().context("where filters are made")?;
     let started = serve(settings, options.build, bpffs.as_ref(), pins.clone(), &place, begin);
@@ -158,12 +162,12 @@ fn open_bpffs(pins: &PinPlace) -> Result<Option<Bpffs>> {
     Ok(Some(bpffs))
 }
 
-/// Packet memory is locked; without CAP_IPC_LOCK the limit must be as high as it may be.
-fn raise_memlock() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
+/// Makes a limit as high as it may be.
+fn raise(limit: Resource) {
+    if let Ok((soft, hard)) = getrlimit(limit)
         && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard)
+        && let Err(error) = setrlimit(limit, hard, hard)
     {
-        tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is");
+        tracing::debug!(%error, ?limit, "stays as it is");
     }
 }
