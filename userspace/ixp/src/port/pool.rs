@@ -108,7 +108,18 @@ impl Starts {
 #[derive(Clone, Debug)]
 pub(super) struct UnderWay {
     umem: UmemId,
-    count: Arc<AtomicU32>,
+    counts: Arc<Counts>,
+}
+
+/// Frames of a pool that went out, and what became of them. They run over, and so may their differences.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Written by the sending half alone: without a locked instruction for each packet.
+    left: AtomicU32,
+    /// Written by the receiving half alone.
+    returned: AtomicU32,
+    /// Those that come back some other way. Few.
+    astray: AtomicU32,
 }
 
 impl UnderWay {
@@ -117,20 +128,31 @@ impl UnderWay {
         frame.umem() == self.umem
     }
 
-    /// A frame of the pool goes out. To be called before it can come back.
+    /// A frame of the pool goes out. To be called by the sending half, before the frame can come back.
+    #[inline]
     pub(super) fn leaves(&self, frame: &Frame) {
         if self.owns(frame) {
-            self.count.fetch_add(1, Ordering::Relaxed);
+            let left = self.counts.left.load(Ordering::Relaxed);
+            self.counts.left.store(left.wrapping_add(1), Ordering::Relaxed);
         }
     }
 
     /// A frame of the pool did not go out after all, or will not come back this way.
     pub(super) fn stays(&self) {
-        self.return_all(1);
+        self.counts.astray.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many came back. To be called by the receiving half.
     fn return_all(&self, frames: u32) {
-        self.count.fetch_sub(frames, Ordering::Relaxed);
+        let returned = self.counts.returned.load(Ordering::Relaxed);
+        self.counts.returned.store(returned.wrapping_add(frames), Ordering::Relaxed);
+    }
+
+    /// Frames on their way.
+    fn count(&self) -> u32 {
+        let Counts { left, returned, astray } = &*self.counts;
+        let [left, returned, astray] = [left, returned, astray].map(|count| count.load(Ordering::Relaxed));
+        left.wrapping_sub(returned).wrapping_sub(astray)
     }
 }
 
@@ -152,7 +174,7 @@ impl Pool {
         let (way, back) = ring(slots)?;
         // The lowest chunk is used first.
         let free = (0..frames).rev().map_while(|number| claimed(&mut umem, &starts, number)).collect();
-        let under_way = UnderWay { umem: umem.id(), count: Arc::default() };
+        let under_way = UnderWay { umem: umem.id(), counts: Arc::default() };
         Ok((Self { free, starts, umem, back, under_way }, way))
     }
 
@@ -231,7 +253,7 @@ impl Pool {
 
     /// Where the chunks are, `fill` of them waiting for packets outside and `spare` set aside by the port.
     pub(super) fn census(&self, fill: u32, spare: u32) -> Census {
-        let tx = self.under_way.count.load(Ordering::Relaxed);
+        let tx = self.under_way.count();
         Census {
             frames: self.umem.geometry().frames,
             free: self.free.len() as u32 + spare,
