@@ -370,6 +370,8 @@ fn h09_memory_is_neither_taken_away_nor_added_and_a_hole_is_zeros() -> Result<()
     let good = own(&load, 0)?;
     let size = hostile.regions.shape.up_size() as i64;
     let whole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    // Everything but the indices.
+    let behind = hostile.up_at().descriptor(0) as i64;
     victim.beside(|| {
         for length in [0, 4096, size - 1, size + 1, size * 2] {
             ensure!(ftruncate(&hostile.up, length).is_err(), "it has {length} bytes now");
@@ -377,9 +379,8 @@ fn h09_memory_is_neither_taken_away_nor_added_and_a_hole_is_zeros() -> Result<()
         ensure!(fallocate(&hostile.up, FallocateFlags::empty(), 0, size + 4096).is_err(), "it has grown");
         hostile.send([good.as_slice()])?;
         hostile.wait_taken(1)?;
-        // Everything away but the indices, which lie in the second page.
         (1..64).for_each(|slot| hostile.put(slot, &good));
-        fallocate(&hostile.up, whole, 2 * 4096, size - 2 * 4096).context("a hole")?;
+        fallocate(&hostile.up, whole, behind, size - behind).context("a hole")?;
         hostile.claim(64);
         hostile.wait_taken(64)
     })?;
@@ -388,7 +389,7 @@ fn h09_memory_is_neither_taken_away_nor_added_and_a_hole_is_zeros() -> Result<()
     let up = hostile.up.try_clone()?;
     let end = victim.beside(|| {
         let punch = || {
-            let _ = fallocate(&up, whole, 2 * 4096, size - 2 * 4096);
+            let _ = fallocate(&up, whole, behind, size - behind);
         };
         meanwhile(punch, || {
             let mut end = 64;
