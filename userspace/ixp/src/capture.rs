@@ -68,13 +68,11 @@ pub(crate) struct Refused<'a> {
 }
 
 /// A packet from one session to another.
-pub(crate) struct Crossed<'a> {
+pub(crate) struct Crossing<'a> {
     pub(crate) frame: &'a Frame,
     pub(crate) meta: &'a RxMeta,
-    /// Who was to get it.
+    /// Who is to get it.
     pub(crate) to: Owned,
-    /// `Delivered`, or why it was not.
-    pub(crate) outcome: Counter,
 }
 
 /// The places of an engine where packets can be seen. What stands under `if T::ON` is compiled for a capture alone.
@@ -94,8 +92,10 @@ pub(crate) trait Tap {
     fn left(&mut self);
     /// An application's packet is refused, in the name of this port.
     fn refused(&mut self, refused: &Refused<'_>, port: PortId);
-    /// A packet crossed from session to session.
-    fn crossed(&mut self, crossed: &Crossed<'_>);
+    /// A packet goes from session to session, and no filter has judged it yet.
+    fn crossing(&mut self, crossing: &Crossing<'_>);
+    /// Such a packet ends here.
+    fn crossing_dropped(&mut self, crossing: &Crossing<'_>, reason: Counter);
     /// A round is over.
     fn end(&mut self);
 }
@@ -119,7 +119,9 @@ impl Tap for Off {
     #[inline(always)]
     fn refused(&mut self, _: &Refused<'_>, _: PortId) {}
     #[inline(always)]
-    fn crossed(&mut self, _: &Crossed<'_>) {}
+    fn crossing(&mut self, _: &Crossing<'_>) {}
+    #[inline(always)]
+    fn crossing_dropped(&mut self, _: &Crossing<'_>, _: Counter) {}
     #[inline(always)]
     fn end(&mut self) {}
 }
@@ -382,27 +384,30 @@ impl Tap for Taps {
         });
     }
 
-    fn crossed(&mut self, crossed: &Crossed<'_>) {
-        let Crossed { frame, meta, to, outcome } = *crossed;
-        let (src, dst) =
-            (ends::of_frame(frame.bytes(), Side::Source), ends::of_frame(frame.bytes(), Side::Destination));
-        let seen = |point, way, meta, keys| Seen {
-            flags: flag::HAIRPIN | way,
-            meta,
-            keys,
-            ..Seen::of(point, frame)
-        };
-        let (out, there) = (flag::OUTBOUND, Some(*meta));
-        self.show(&seen(Point::Tx, out, None, [src, None]));
-        self.show(&Seen { session: Some(to.session), ..seen(Point::Rx, 0, there, [dst, None]) });
-        if outcome != Counter::Delivered {
-            self.show(&Seen { reason: Some(outcome), ..seen(Point::Drop, 0, there, [dst, src]) });
-        }
+    fn crossing(&mut self, crossing: &Crossing<'_>) {
+        let Crossing { frame, meta, to } = *crossing;
+        let [src, dst] = both_ends(frame);
+        let (out, flags) = (flag::HAIRPIN | flag::OUTBOUND, flag::HAIRPIN);
+        self.show(&Seen { flags: out, meta: None, keys: [src, None], ..Seen::of(Point::Tx, frame) });
+        let (meta, session) = (Some(*meta), Some(to.session));
+        self.show(&Seen { flags, meta, session, keys: [dst, None], ..Seen::of(Point::Rx, frame) });
+    }
+
+    fn crossing_dropped(&mut self, crossing: &Crossing<'_>, reason: Counter) {
+        let Crossing { frame, meta, .. } = *crossing;
+        let ([src, dst], flags) = (both_ends(frame), flag::HAIRPIN);
+        let (reason, meta) = (Some(reason), Some(*meta));
+        self.show(&Seen { flags, reason, meta, keys: [dst, src], ..Seen::of(Point::Drop, frame) });
     }
 
     fn end(&mut self) {
         self.taps.iter_mut().for_each(|tap| tap.ring.publish());
     }
+}
+
+/// The tuples of a packet's source and destination.
+fn both_ends(frame: &Frame) -> [Option<SteerKey>; 2] {
+    [Side::Source, Side::Destination].map(|side| ends::of_frame(frame.bytes(), side))
 }
 
 /// Whose a packet without metadata is, found as the stage of steering will find it.

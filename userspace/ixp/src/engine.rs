@@ -9,7 +9,7 @@ use abi::shm::desc::Form;
 use multistack::{egress::World, neighbour::LinkNo, registry::SessionId};
 
 use crate::{
-    capture::{Crossed, Off, Refused, Tap, Taps, Way},
+    capture::{Crossing, Off, Refused, Tap, Taps, Way},
     clock::Nanos,
     counter::{Counter, Loss},
     frame::Frame,
@@ -19,7 +19,7 @@ use crate::{
     port::{Port, PortError, PortId, Receive},
     program::{Env, Out, Program, Verdict},
     role::{AlwaysReady, Command, Failure, OpenChannelError, PortReport, PortState, Role, Turn},
-    stacks::{Copied, Source, StackChannel, StackEvent, Stacks, Wires},
+    stacks::{Copied, Crossings, Source, StackChannel, StackEvent, Stacks, Wires},
     tables::{Generation, PortConfigs, Published, Reader},
     wakeup::PollSet,
 };
@@ -141,6 +141,7 @@ pub struct RunToCompletion<P: Port> {
     limits: Limits,
     frames: Vec<Frame>,
     verdicts: Vec<Verdict>,
+    crossings: Crossings,
     failures: Vec<Failure>,
 }
 
@@ -165,6 +166,7 @@ impl<P: Port> RunToCompletion<P> {
             limits,
             frames: Vec::with_capacity(limits.batch),
             verdicts: Vec::with_capacity(limits.batch),
+            crossings: Crossings::default(),
             failures: Vec::new(),
         }
     }
@@ -252,7 +254,7 @@ impl<P: Port> RunToCompletion<P> {
 
     /// Receives one batch from a port and carries it to its end.
     fn serve<T: Tap>(&mut self, at: usize, now: Nanos, tap: &mut T) -> usize {
-        let Self { sockets, program, tables, panel, limits, frames, verdicts, failures } = self;
+        let Self { sockets, program, tables, panel, limits, frames, verdicts, failures, .. } = self;
         let Some(socket) = sockets.get_mut(at) else { return 0 };
         let received = socket.inbox.receive(frames, limits.batch, failures);
         if received != 0 {
@@ -281,9 +283,9 @@ impl<P: Port> RunToCompletion<P> {
         received
     }
 
-    /// Shows applications what was received for them, and sends what they have.
+    /// Shows applications what was received for them, sends what they have, and hands over what that is for others here.
     fn originate<T: Tap>(&mut self, now: Nanos, received: usize, tap: &mut T) -> usize {
-        let Self { sockets, program, tables, panel, .. } = self;
+        let Self { sockets, program, tables, panel, crossings, .. } = self;
         let Some(stacks) = program.stacks() else { return 0 };
         stacks.show(received);
         let Some(home) = sockets.first().map(|socket| socket.inbox.rx.id()) else {
@@ -295,17 +297,26 @@ impl<P: Port> RunToCompletion<P> {
         let tags = tables.ports.get(home).map_or(0, |config| config.tags);
         let mut source = Source {
             wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger, tap },
+            crossings,
             world: World { mirror: &tables.mirror, network: &tables.network },
             generation: snapshot.generation().get(),
             header: wire::ethernet::HEADER_LEN + usize::from(tags) * wire::vlan::TAG_LEN,
             now: now.since(Nanos::default()),
         };
-        let turn = stacks.turn(&mut source);
-        let packets = turn.packets as usize;
-        if packets != 0 {
-            stacks.show(received);
+        let packets = stacks.turn(&mut source).packets as usize;
+        if packets == 0 {
+            stacks.count(received);
+            return 0;
         }
-        stacks.count(received + packets);
+        let Source { mut wires, crossings, .. } = source;
+        if !crossings.is_empty() {
+            program.judge(crossings, &Env { now, snapshot, ledger: &panel.ledger });
+        }
+        if let Some(stacks) = program.stacks() {
+            stacks.hand_over(crossings, &mut wires);
+            stacks.show(received);
+            stacks.count(received + packets);
+        }
         packets
     }
 
@@ -379,8 +390,12 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
         }
     }
 
-    fn crossed(&mut self, crossed: &Crossed<'_>) {
-        self.tap.crossed(crossed);
+    fn crossing(&mut self, crossing: &Crossing<'_>) {
+        self.tap.crossing(crossing);
+    }
+
+    fn crossing_dropped(&mut self, crossing: &Crossing<'_>, loss: Loss) {
+        self.tap.crossing_dropped(crossing, loss.counter());
     }
 }
 

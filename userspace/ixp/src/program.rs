@@ -26,7 +26,7 @@ use crate::{
     frame::Frame,
     ledger::Ledger,
     port::PortId,
-    stacks::Stacks,
+    stacks::{Crossings, Stacks},
     tables::Snapshot,
 };
 
@@ -268,6 +268,9 @@ pub trait Program: Send {
     ///
     /// No verdict is [`Verdict::Next`].
     fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>);
+
+    /// Judges packets from application to application by the filters of those they go to, where it has filters.
+    fn judge(&mut self, _crossings: &mut Crossings, _env: &Env<'_>) {}
 
     /// The applications that it serves; none if it serves none.
     fn stacks(&mut self) -> Option<&mut Stacks> {

@@ -8,14 +8,15 @@
 //! ```text
 //!  frames ─► deliver ─► down ring ┐                       ┌► port
 //!                                 ├ publish, fence, bells │
-//!  up ring ─► turn: copy, judge ──┴───────────────────────┴► another session's down ring
+//!  up ring ─► turn: copy, judge ──┴───────────────────────┴► crossings ─► filters ─► hand_over ─► another's down ring
 //! ```
+mod crossing;
 mod originate;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::{
-    rxmeta::{CLASS_NONE, RxMeta},
+    rxmeta::RxMeta,
     shm::{counter::ChannelCounter, desc::rx_flag},
 };
 use multistack::{
@@ -32,17 +33,15 @@ use nix::{
 };
 
 use crate::{
-    capture::Crossed,
+    capture::Crossing,
     counter::{Counter, Loss},
     doorbell::Doorbell,
-    frame::Frame,
     region::Region,
 };
 
+pub use crossing::Crossings;
 pub(crate) use originate::{Copied, Source, Wires};
 
-/// Packets between sessions that one loop holds: as many as a loop takes.
-const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
 /// Such loops, of which one shows applications what is theirs: that is some twenty microseconds.
@@ -104,23 +103,16 @@ fn seated(guests: &mut [Option<Guest>], slot: u16) -> Option<&mut Guest> {
     guests.get_mut(usize::from(slot))?.as_mut()
 }
 
-/// What an application is told of a packet that no filter has judged.
+/// What an application is told of a packet of this class.
 #[inline(always)]
-fn head_of(owned: Owned, meta: &RxMeta) -> RxHead {
+fn head_of(owned: Owned, meta: &RxMeta, class: u16) -> RxHead {
     RxHead {
         tuple: owned.tuple,
         flags: u16::from(meta.flags),
         l3_off: meta.l3_off,
         l4_off: meta.l4_off,
-        class: CLASS_NONE,
+        class,
     }
-}
-
-/// A packet from one session to another, on its way.
-struct Crossing {
-    to: Owned,
-    meta: RxMeta,
-    frame: Frame,
 }
 
 /// All channels of one engine.
@@ -142,7 +134,6 @@ pub struct Stacks {
     behind: bool,
     drr: Drr,
     flows: Flows,
-    crossings: Vec<Crossing>,
     bells: Epoll,
     events: Events,
 }
@@ -168,7 +159,6 @@ impl Stacks {
             behind: false,
             drr: Drr::new(MAX_SESSIONS as u16),
             flows: Flows::default(),
-            crossings: Vec::with_capacity(HAIRPINS),
             bells: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: Events { violations: Vec::with_capacity(MAX_SESSIONS), hops: Vec::with_capacity(HOPS) },
         })
@@ -241,8 +231,7 @@ impl Stacks {
         class: u16,
         frame: &[u8],
     ) -> Result<(), Loss> {
-        let head = RxHead { class, ..head_of(owned, meta) };
-        self.hand(owned, &head, frame)
+        self.hand(owned, &head_of(owned, meta, class), frame)
     }
 
     /// Counts a packet that its owner does not get for this reason.
@@ -338,27 +327,27 @@ impl Stacks {
         }
     }
 
-    /// One loop of sending, and what crosses from session to session. Returns how many packets it moved.
+    /// One loop of sending; what is for sessions here joins the source's crossings. Returns how many packets it moved.
     pub(crate) fn turn<W: Wires>(&mut self, source: &mut Source<'_, W>) -> Turn {
-        let Self { guests, touched, counting, drr, flows, crossings, events, .. } = self;
-        let mut visiting =
-            originate::Visiting { guests, touched, counting, flows, crossings, events, source: &mut *source };
-        let turn = drr.turn(&mut visiting);
-        // Taken out and put back, so that a packet may go to the session it came from.
-        let mut crossings = std::mem::take(&mut self.crossings);
-        for Crossing { to, meta, frame } in crossings.drain(..) {
-            let plain = head_of(to, &meta);
+        let Self { guests, touched, counting, drr, flows, events, .. } = self;
+        drr.turn(&mut originate::Visiting { guests, touched, counting, flows, events, source })
+    }
+
+    /// Carries to its end what crosses from session to session, and was judged.
+    pub(crate) fn hand_over<W: Wires>(&mut self, crossings: &mut Crossings, wires: &mut W) {
+        for (frame, steered, loss) in crossings.drain() {
+            let (to, meta) = (steered.owned(), &steered.meta);
+            let plain = head_of(to, meta, steered.class);
             let head = RxHead { flags: plain.flags | rx_flag::HAIRPIN, ..plain };
-            let counter = match self.hand(to, &head, frame.bytes()) {
-                Ok(()) => Counter::Delivered,
-                Err(loss) => loss.counter(),
-            };
-            source.wires.crossed(&Crossed { frame: &frame, meta: &meta, to, outcome: counter });
-            source.wires.count(counter);
-            source.wires.recycle(frame);
+            match loss.map_or_else(|| self.hand(to, &head, frame.bytes()), Err) {
+                Ok(()) => wires.count(Counter::Delivered),
+                Err(loss) => {
+                    wires.crossing_dropped(&Crossing { frame: &frame, meta, to }, loss);
+                    wires.count(loss.counter());
+                }
+            }
+            wires.recycle(frame);
         }
-        self.crossings = crossings;
-        turn
     }
 
     /// Tells every application that the engine is about to sleep, and looks once more. `true` if there is work after

@@ -6,6 +6,8 @@
     reason = "a counting allocator implements an unsafe trait; it adds a count and nothing else"
 )]
 #![allow(clippy::expect_used, reason = "a test")]
+#[path = "f11_steady_state/crossing.rs"]
+mod crossing;
 #[path = "../src/fixture.rs"]
 mod fixture;
 #[path = "../../../tests/src/scale.rs"]

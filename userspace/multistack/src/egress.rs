@@ -137,6 +137,8 @@ pub struct Hairpin {
     pub tuple: u16,
     /// Who gets it.
     pub to: Owned,
+    /// Whose Ethernet header it has.
+    pub link: LinkNo,
     /// What XDP would say of the frame.
     pub meta: RxMeta,
 }
@@ -226,7 +228,7 @@ fn rules(buffer: &mut [u8], form: Form, sender: &Sender, world: World<'_>) -> Re
             let (to, target) = to.ok_or(refused(ChannelCounter::TxLocalOs))?;
             let start = write_link(buffer, l3, tags.as_ref(), link, (link.mac(), &packet));
             let meta = meta(&packet, &target, link, (start, l3, end));
-            return Ok(Verdict::Hairpin(Hairpin { start, end, tuple, to, meta }));
+            return Ok(Verdict::Hairpin(Hairpin { start, end, tuple, to, link: source.link, meta }));
         }
         None => {}
     }

@@ -2,6 +2,7 @@
 //!
 //! Every test states all that the books have of its packets: the engines', the sessions' and the tuples'.
 mod errors;
+mod filtered;
 mod fragments;
 mod hairpin;
 

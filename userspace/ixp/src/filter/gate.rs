@@ -6,10 +6,15 @@
 //!
 //! Where no filter is attached, stages follow each other as in [`Lockstep`](crate::program::Lockstep), eight packets at a
 //! time. A filter never changes whose a packet is, only whether and as what the owner gets it.
+//!
+//! What goes from one application to another comes in by no port: it meets the target's filter alone.
 use std::{ops::Range, os::fd::BorrowedFd, sync::Arc};
 
-use abi::rxmeta::{CLASS_NONE, CLASS_REJECT};
-use multistack::steer::parse;
+use abi::{
+    port::PortConfig,
+    rxmeta::{CLASS_NONE, CLASS_REJECT},
+};
+use multistack::{neighbour::LinkNo, steer::parse};
 use ruler::{
     dag::NodeId,
     exec::lanes::BATCH_MAX,
@@ -17,12 +22,12 @@ use ruler::{
     rewrite::Refusal,
 };
 
-use super::{FilterNo, Filters, Installed, TargetRef, installed::Seat};
+use super::{FilterNo, Installed, TargetRef, installed::Seat};
 use crate::{
     counter::{Counter, Loss},
     frame::Frame,
     program::{Env, Lane, Program, Stage, Stages, Verdict, together},
-    stacks::Stacks,
+    stacks::{Crossings, Stacks},
     stage::steer::Steered,
     tables::Generation,
 };
@@ -65,7 +70,7 @@ impl<const N: usize, A, B> Gate<N, A, B> {
 
 impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Program for Gate<N, A, B> {
     fn run(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
-        if !env.snapshot.tables().filters.is_empty() || !self.judges.seats.is_empty() {
+        if self.judges.are_wanted(env) {
             return self.run_judged(frames, verdicts, env);
         }
         let (groups, rest) = frames.as_chunks_mut::<N>();
@@ -74,6 +79,12 @@ impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Program for Gate<N, 
         }
         if !rest.is_empty() {
             self.stages.carry(rest, &mut self.lanes, verdicts, env);
+        }
+    }
+
+    fn judge(&mut self, crossings: &mut Crossings, env: &Env<'_>) {
+        if self.judges.are_wanted(env) {
+            self.judges.judge_crossings(crossings, env);
         }
     }
 
@@ -91,8 +102,7 @@ impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Gate<N, A, B> {
     #[inline(never)]
     fn run_judged(&mut self, frames: &mut [Frame], verdicts: &mut Vec<Verdict>, env: &Env<'_>) {
         let Self { stages: (before, behind), lanes, judges } = self;
-        let filters = &env.snapshot.tables().filters;
-        judges.take_seats(filters, env.snapshot.generation());
+        judges.take_seats(env);
         for frames in frames.chunks_mut(BATCH_MAX) {
             let (lanes, _) = lanes.split_at_mut(frames.len());
             lanes.fill(Lane::default());
@@ -109,11 +119,26 @@ impl<const N: usize, A: Stage<Steered>, B: Stages<Steered>> Gate<N, A, B> {
     }
 }
 
-/// By what a filter is attached.
+/// Which packets are judged, and by what their filters are attached.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+enum Level<'a> {
+    /// What came from ports, by port.
     Port,
+    /// The same, by target.
     Target,
+    /// What goes from application to application, by target: each packet has the Ethernet header of one of these links.
+    Crossing(&'a [LinkNo]),
+}
+
+impl Level<'_> {
+    /// The interface that a packet has the Ethernet header of.
+    fn interface<'e>(self, at: usize, frame: &Frame, env: &'e Env<'_>) -> Option<&'e PortConfig> {
+        let tables = env.snapshot.tables();
+        match self {
+            Level::Port | Level::Target => tables.ports.get(frame.port()),
+            Level::Crossing(links) => tables.network.link(*links.get(at)?).map(|link| &link.config),
+        }
+    }
 }
 
 impl Judges {
@@ -126,8 +151,26 @@ impl Judges {
         }
     }
 
+    /// Whether filters are attached, or were when packets were judged last.
+    #[inline(always)]
+    fn are_wanted(&self, env: &Env<'_>) -> bool {
+        !env.snapshot.tables().filters.is_empty() || !self.seats.is_empty()
+    }
+
+    /// Judges what goes from application to application.
+    #[inline(never)]
+    fn judge_crossings(&mut self, crossings: &mut Crossings, env: &Env<'_>) {
+        self.take_seats(env);
+        let (frames, lanes, links) = crossings.parts();
+        let packets = frames.chunks_mut(BATCH_MAX).zip(lanes.chunks_mut(BATCH_MAX));
+        for ((frames, lanes), links) in packets.zip(links.chunks(BATCH_MAX)) {
+            self.judge(frames, lanes, env, Level::Crossing(links));
+        }
+    }
+
     /// Sits down at every filter of a new snapshot, and leaves those that are not in it.
-    fn take_seats(&mut self, filters: &Filters, generation: Generation) {
+    fn take_seats(&mut self, env: &Env<'_>) {
+        let (filters, generation) = (&env.snapshot.tables().filters, env.snapshot.generation());
         if self.seen == generation {
             return;
         }
@@ -142,7 +185,7 @@ impl Judges {
         }
     }
 
-    fn judge(&mut self, frames: &mut [Frame], lanes: &mut [Lane<Steered>], env: &Env<'_>, level: Level) {
+    fn judge(&mut self, frames: &mut [Frame], lanes: &mut [Lane<Steered>], env: &Env<'_>, level: Level<'_>) {
         let filters = &env.snapshot.tables().filters;
         let Self { seats, members, said, .. } = self;
         members.clear();
@@ -152,7 +195,7 @@ impl Judges {
             }
             let filter = match level {
                 Level::Port => frames.get(usize::from(at)).and_then(|frame| filters.of_port(frame.port())),
-                Level::Target => {
+                Level::Target | Level::Crossing(_) => {
                     let Steered { meta, tuple, .. } = &lane.context;
                     let (kind, id, generation) = (meta.kind, meta.id, meta.generation);
                     filters.of_target(TargetRef { kind, id, generation, tuple: Some(*tuple) })
@@ -180,7 +223,7 @@ impl Judges {
                     seat.tally.refused(judgement.rule);
                 }
                 if let (Some(frame), Some(lane)) = (frames.get_mut(at), lanes.get_mut(at)) {
-                    carry_out(&judgement.fate, frame, lane, env);
+                    carry_out(&judgement.fate, frame, lane, (level, at), env);
                 }
             }
         }
@@ -188,7 +231,13 @@ impl Judges {
 }
 
 /// Makes a packet what its filter made of it.
-fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env<'_>) {
+fn carry_out(
+    fate: &Fate,
+    frame: &mut Frame,
+    lane: &mut Lane<Steered>,
+    (level, at): (Level<'_>, usize),
+    env: &Env<'_>,
+) {
     match fate {
         Fate::Accepted(code) => lane.context.class = *code,
         Fate::Rejected(_) => lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerReject) }),
@@ -200,25 +249,24 @@ fn carry_out(fate: &Fate, frame: &mut Frame, lane: &mut Lane<Steered>, env: &Env
                 Refusal::Field => const { Loss::of(Counter::RulerField) },
             });
         }
-        Fate::Rewritten { code, at, skipped_sums } => {
+        Fate::Rewritten { code, at: part, skipped_sums } => {
             if *skipped_sums != 0 {
                 env.ledger.add(frame.port(), Counter::RulerCsumSkipped, u64::from(*skipped_sums));
             }
-            if frame.set_range(at.range()).is_err() {
+            if frame.set_range(part.range()).is_err() {
                 lane.verdict = Verdict::Drop(const { Loss::of(Counter::RulerTooLong) });
                 return;
             }
             lane.context.class = *code;
-            look_again(frame, lane, env);
+            look_again(frame, lane, level.interface(at, frame, env));
         }
     }
 }
 
 /// Finds the headers of a packet that is another one now. Its owner stays; where no header is found, none is told.
-fn look_again(frame: &Frame, lane: &mut Lane<Steered>, env: &Env<'_>) {
+fn look_again(frame: &Frame, lane: &mut Lane<Steered>, interface: Option<&PortConfig>) {
     let meta = &mut lane.context.meta;
-    let config = env.snapshot.tables().ports.get(frame.port());
-    let parsed = config.and_then(|config| parse(frame.bytes(), config).ok());
+    let parsed = interface.and_then(|interface| parse(frame.bytes(), interface).ok());
     (meta.flags, meta.l3_off, meta.l4_off) =
         parsed.map_or((0, 0, 0), |parsed| (parsed.flags, parsed.l3_off, parsed.l4_off));
     meta.frame_len = u16::try_from(frame.len()).unwrap_or(u16::MAX);

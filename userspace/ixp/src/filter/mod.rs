@@ -125,4 +125,4 @@ impl Filters {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,7 +26,8 @@ use crate::{
 
 const PORT: PortId = PortId::new(4);
 
-fn filter(source: &str, generation: u64) -> Arc<Installed> {
+/// A filter of these rules, with layouts to name.
+pub(crate) fn filter(source: &str, generation: u64) -> Arc<Installed> {
     let source = format!("include \"layouts.rli\"\nfilter f {source}");
     let (mut filters, found) = compile(&Bundle::new("f.rl", source), &FilterLimits::default());
     let filter = filters.pop().unwrap_or_else(|| panic!("{found:?}"));

@@ -67,6 +67,8 @@ pub(super) struct Pool {
     umem: Umem,
     back: Consumer<Frame>,
     under_way: UnderWay,
+    /// Room for the addresses of all frames, and empty.
+    orphans: Vec<u64>,
 }
 
 /// Where packets begin in their chunks.
@@ -175,7 +177,8 @@ impl Pool {
         // The lowest chunk is used first.
         let free = (0..frames).rev().map_while(|number| claimed(&mut umem, &starts, number)).collect();
         let under_way = UnderWay { umem: umem.id(), counts: Arc::default() };
-        Ok((Self { free, starts, umem, back, under_way }, way))
+        let orphans = Vec::with_capacity(frames as usize);
+        Ok((Self { free, starts, umem, back, under_way, orphans }, way))
     }
 
     pub(super) fn under_way(&self) -> UnderWay {
@@ -237,12 +240,12 @@ impl Pool {
         if frames != 0 {
             self.under_way.return_all(frames);
         }
-        // Allocates only if there are any, which is never.
-        let mut orphans = Vec::new();
-        self.umem.reclaim_orphans(|addr| orphans.push(addr));
-        for addr in orphans {
-            let number = addr / u64::from(self.umem.geometry().chunk);
-            self.free.extend(claimed(&mut self.umem, &self.starts, number as u32));
+        let Self { free, starts, umem, orphans, .. } = self;
+        // An engine that is held up drops what others hand back to it: then there are many.
+        umem.reclaim_orphans(|addr| orphans.push(addr));
+        for addr in orphans.drain(..) {
+            let number = addr / u64::from(umem.geometry().chunk);
+            free.extend(claimed(umem, starts, number as u32));
         }
     }
 

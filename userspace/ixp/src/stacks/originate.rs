@@ -14,8 +14,13 @@ use multistack::{
     registry::SessionId,
 };
 
-use super::{Crossing, Events, Guest};
-use crate::{capture::Crossed, counter::Counter, frame::Frame, region::Region};
+use super::{Crossings, Events, Guest};
+use crate::{
+    capture::Crossing,
+    counter::{Counter, Loss},
+    frame::Frame,
+    region::Region,
+};
 
 /// The ports of an engine, as those see them who make packets.
 pub(crate) trait Wires {
@@ -31,8 +36,10 @@ pub(crate) trait Wires {
     fn count(&mut self, counter: Counter);
     /// Shows a packet that a session may not send to those who capture drops; without bytes, where none were copied.
     fn refused(&mut self, frame: &mut Frame, copied: Option<Copied>, session: SessionId, reason: Counter);
-    /// Shows a packet that went from session to session.
-    fn crossed(&mut self, crossed: &Crossed<'_>);
+    /// Shows a packet that goes from session to session.
+    fn crossing(&mut self, crossing: &Crossing<'_>);
+    /// Shows such a packet to those who capture drops.
+    fn crossing_dropped(&mut self, crossing: &Crossing<'_>, loss: Loss);
 }
 
 /// Where in a frame a packet lies that is being judged.
@@ -48,6 +55,7 @@ pub(crate) struct Copied {
 /// What one loop of sending works with.
 pub(crate) struct Source<'a, W> {
     pub(crate) wires: W,
+    pub(crate) crossings: &'a mut Crossings,
     pub(crate) world: World<'a>,
     /// Which tables the world is of.
     pub(crate) generation: u64,
@@ -62,7 +70,6 @@ pub(super) struct Visiting<'a, 'w, W> {
     pub(super) touched: &'a mut Vec<u16>,
     pub(super) counting: &'a mut Vec<u16>,
     pub(super) flows: &'a mut Flows,
-    pub(super) crossings: &'a mut Vec<Crossing>,
     pub(super) events: &'a mut Events,
     pub(super) source: &'a mut Source<'w, W>,
 }
@@ -83,12 +90,12 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
     }
 
     fn visit(&mut self, channel: ChannelNo, credit: &mut Credit) -> Left {
-        let Self { guests, touched, counting, flows, crossings, events, source } = self;
+        let Self { guests, touched, counting, flows, events, source } = self;
         let Some(guest) = guests.get_mut(channel.index()).and_then(Option::as_mut) else {
             return Left::Nothing;
         };
         let Guest { channel, sender, asked, .. } = guest;
-        let mut one = One { sender, asked, flows, crossings, events, source, blocked: false };
+        let mut one = One { sender, asked, flows, events, source, blocked: false };
         let visit = channel.visit(MAX_VISIT, |offer| one.judge(&offer, credit));
         let blocked = one.blocked;
         match visit {
@@ -115,7 +122,6 @@ struct One<'a, 'w, W> {
     sender: &'a Sender,
     asked: &'a mut Asked,
     flows: &'a mut Flows,
-    crossings: &'a mut Vec<Crossing>,
     events: &'a mut Events,
     source: &'a mut Source<'w, W>,
     blocked: bool,
@@ -170,7 +176,8 @@ impl<W: Wires> One<'_, '_, W> {
             }
             Verdict::Hairpin(pin) => {
                 settle(&mut frame, ahead, pin.start, pin.end);
-                self.crossings.push(Crossing { to: pin.to, meta: pin.meta, frame });
+                self.source.wires.crossing(&Crossing { frame: &frame, meta: &pin.meta, to: pin.to });
+                self.source.crossings.push(&pin, frame);
                 Outcome::Taken(ChannelCounter::TxHairpin, pin.tuple)
             }
             Verdict::Drop(refused) => {

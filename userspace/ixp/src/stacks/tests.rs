@@ -1,5 +1,6 @@
 //! Two applications on one engine: what comes from the wire, goes to it, and crosses; each with the whole change of counters.
 mod captured;
+mod filtered;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,7 +31,8 @@ use crate::{
     clock::Nanos,
     engine::{Limits, RunToCompletion},
     engines::{EngineId, Row},
-    fixture::{CALLER, HOST, Host, Packet, config},
+    filter::Filters,
+    fixture::{CALLER, HOST, HOST6, Host, Packet, config},
     port::{
         PortId,
         memory::{FarEnd, MemoryPort, Options, memory_port},
@@ -98,6 +100,7 @@ struct Rig {
     far: FarEnd,
     published: Published,
     host: Host,
+    filters: Filters,
     now: u64,
 }
 
@@ -112,7 +115,7 @@ impl Rig {
         let mut engine = RunToCompletion::new(program, &published, Limits::default());
         let (port, far) = memory_port(options).expect("small");
         engine.attach(port);
-        Self { engine, far, published, host: Host::new(), now: 0 }
+        Self { engine, far, published, host: Host::new(), filters: Filters::default(), now: 0 }
     }
 
     /// An application with UDP ports of its own.
@@ -156,8 +159,8 @@ impl Rig {
 
     fn publish(&self) {
         let facts = Facts {
-            links: vec![Link { config: config(&[]), mtu: 1500 }],
-            locals: vec![(HOST.into(), Local::On(LinkNo(0)))],
+            links: [&[][..], &[5]].map(|vlan| Link { config: config(vlan), mtu: 1500 }).into(),
+            locals: vec![(HOST.into(), Local::On(LinkNo(0))), (HOST6.into(), Local::On(LinkNo(1)))],
             routes: vec![Route::new(LinkNo(0), Prefix::new(HOST.into(), 24).expect("a prefix"), Via::OnLink)],
             neighbours: vec![Neighbour {
                 link: LinkNo(0),
@@ -167,7 +170,8 @@ impl Rig {
             }],
             ..Facts::default()
         };
-        let mut tables = Tables { mirror: self.host.mirror(), ..Tables::default() };
+        let (mirror, filters) = (self.host.mirror(), self.filters.clone());
+        let mut tables = Tables { mirror, filters, ..Tables::default() };
         tables.ports.set(PORT, config(&[]));
         tables.network = Arc::new(Network::new(&facts, 1).expect("few"));
         self.published.publish(tables).expect("small");

@@ -1,6 +1,7 @@
 //! The control socket and its connections: who may speak now, and what they said.
 //!
-//! Nothing here waits. A client that does not read what it is sent loses its connection. Of the descriptors that somebody
+//! Nothing here waits. A client that does not read what it is sent loses its connection. Where the process has no descriptor for
+//! a newcomer, all newcomers wait for a moment, and nobody asks for them meanwhile. Of the descriptors that somebody
 //! sends along those that the operation is about ([`Op::brings`]) are kept until it is answered; the others are closed at
 //! once.
 //!
@@ -44,6 +45,10 @@ use super::limits::{Allowance, Full, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_USER, 
 /// The group whose members may ask.
 pub const GROUP: &str = "octroi";
 
+/// How long newcomers wait once there was no descriptor for one: others need the time to give some back. The socket stays readable
+/// all that while, so whoever polled it would find it so at once, again and again.
+pub(super) const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+
 /// The control socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -51,6 +56,8 @@ pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
     users: Users,
+    /// Until when nobody is let in, if there was no descriptor for the last who came.
+    closed_until: Option<Duration>,
     connections: Vec<Connection>,
     /// Connections that ended and nobody was told of yet.
     gone: Vec<Id>,
@@ -122,6 +129,7 @@ impl Listener {
             socket: socket.into(),
             path: path.to_path_buf(),
             users: Users::default(),
+            closed_until: None,
             connections: Vec::new(),
             gone: Vec::new(),
             next: 1,
@@ -130,19 +138,21 @@ impl Listener {
         Ok((listener, access))
     }
 
-    /// What to wait for: the socket itself, and every connection that may speak at `now`.
+    /// What to wait for: the socket itself, if newcomers may come in at `now`, and every connection that may speak.
     pub fn waiting(&self, now: Duration) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let door = self.closed_until.is_none_or(|at| at <= now).then(|| self.socket.as_fd());
         let open = self.connections.iter().filter(move |c| c.allowance.open_at(now) <= now);
-        std::iter::once(self.socket.as_fd()).chain(open.map(|c| c.socket.as_fd()))
+        door.into_iter().chain(open.map(|c| c.socket.as_fd()))
     }
 
-    /// When the first of those who may not speak at `now` may, or there is news without a word from anybody.
+    /// When the first of those who may not speak or come in at `now` may, or there is news without a word from anybody.
     #[must_use]
     pub fn due(&self, now: Duration) -> Option<Duration> {
         if !self.gone.is_empty() {
             return Some(now);
         }
-        self.connections.iter().map(|c| c.allowance.open_at(now)).filter(|&at| now < at).min()
+        let silent = self.connections.iter().map(|c| c.allowance.open_at(now));
+        silent.chain(self.closed_until).filter(|&at| now < at).min()
     }
 
     /// Lets newcomers in, and takes at most one request of each connection.
@@ -194,8 +204,10 @@ impl Listener {
     }
 
     fn accept(&mut self, now: Duration) {
-        while let Ok((socket, _)) = self.socket.accept() {
-            let socket = OwnedFd::from(socket);
+        if self.closed_until.is_some_and(|at| now < at) {
+            return;
+        }
+        while let Some(socket) = self.next_comer(now) {
             let Some(who) = credentials(&socket) else { continue };
             if let Err(full) = self.users.enter(who.uid) {
                 turn_away(&socket, who.uid, full);
@@ -204,6 +216,23 @@ impl Listener {
             let id = Id(self.next);
             self.next += 1;
             self.connections.push(Connection { id, socket, who, allowance: Allowance::new(now) });
+        }
+    }
+
+    /// Somebody who waits to be let in; says when the next may be, if there is no descriptor for him.
+    fn next_comer(&mut self, now: Duration) -> Option<OwnedFd> {
+        match self.socket.accept() {
+            Ok((socket, _)) => Some(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.closed_until = None;
+                None
+            }
+            Err(error) => {
+                if self.closed_until.replace(now + NO_DESCRIPTOR).is_none() {
+                    tracing::warn!(%error, "nobody can connect to the control socket; they wait");
+                }
+                None
+            }
         }
     }
 

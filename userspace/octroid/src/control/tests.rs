@@ -17,13 +17,16 @@ use client::{
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket},
+    },
 };
 use serde_json::{Value, json};
 
 use super::{
     limits::{MAX_CONNECTIONS_PER_USER, REQUESTS_PER_SECOND},
-    listener::{Access, Asked, Listener, restrict_to},
+    listener::{Access, Asked, Listener, NO_DESCRIPTOR, restrict_to},
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -211,6 +214,46 @@ fn f13_a_client_that_does_not_read_loses_its_connection() {
         answers += 1;
         assert!(answers < 10_000, "some buffer must be full by now");
     }
+}
+
+/// Set for the child in which a test has the limit of descriptors for itself.
+const ALONE: &str = "OCTROI_TEST_ALONE";
+
+#[test]
+fn f10_without_descriptors_newcomers_wait_and_nobody_asks_for_them_meanwhile() {
+    let name = "control::tests::f10_without_descriptors_newcomers_wait_and_nobody_asks_for_them_meanwhile";
+    if std::env::var_os(ALONE).is_none() {
+        let own = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(own);
+        let ended = child.args(["--exact", name, "--nocapture"]).env(ALONE, "").output().unwrap();
+        let said = [&ended.stdout[..], &ended.stderr].map(String::from_utf8_lossy).concat();
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let mut server = server();
+    let inside = raw(&server.path);
+    server.listener.turn(NOW);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let polled = |server: &Server, now| server.listener.waiting(now).count();
+    let late = raw(&server.path);
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+    // Who is in is served, and the socket is left alone until the pause is over, however often that is so.
+    let (mut now, mut end) = (NOW, NOW);
+    for _ in 0..3 {
+        say(&inside, DOWN);
+        assert_eq!(server.listener.turn(now).asked.len(), 1);
+        end = now + NO_DESCRIPTOR;
+        let left = (server.listener.connected(), polled(&server, now), server.listener.due(now));
+        assert_eq!(left, (1, 1, Some(end)));
+        now = end;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    let before = end - Duration::from_millis(1);
+    server.listener.turn(before);
+    assert_eq!((server.listener.connected(), polled(&server, before), polled(&server, end)), (1, 1, 2));
+    say(&late, DOWN);
+    assert_eq!(server.listener.turn(end).asked.len(), 1, "and nobody who waited was turned away");
+    assert_eq!((server.listener.connected(), polled(&server, end), server.listener.due(end)), (2, 3, None));
 }
 
 #[test]
