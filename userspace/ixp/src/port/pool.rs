@@ -113,7 +113,7 @@ pub(super) struct UnderWay {
     counts: Arc<Counts>,
 }
 
-/// Frames of a pool that went out, and what became of them. They run over, and so may their differences.
+/// Frames of a pool that went out, and what became of them. They run over; the difference is right all the same.
 #[derive(Debug, Default)]
 struct Counts {
     /// Written by the sending half alone: without a locked instruction for each packet.
