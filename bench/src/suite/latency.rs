@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::{
         clock::{Monotonic, pin},
-        drive::{self, Idle, Job},
+        drive::{self, Idle, Job, Progress},
         interface::{Interface, XskEngine},
     },
     report::{
@@ -50,7 +50,9 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     for (percent, limit) in LOADS {
         let load = rate * f64::from(percent) / 100.0;
         let p99 = |echo: &Echo| {
-            Ok::<_, anyhow::Error>(asked(echo.pair(), echo.plan(), load, TRIAL)?.latency.p99_ns as f64 / 1e3)
+            Ok::<_, anyhow::Error>(
+                asked(echo.pair(), echo.plan(), load, TRIAL, &mut |_| {})?.latency.p99_ns as f64 / 1e3,
+            )
         };
         let pairs = interleaved(runs, Better::Lower, || p99(&ours), || p99(&bare))?;
         let peer = format!("bare AF_XDP at {:.0} packets/s", load);
@@ -67,7 +69,7 @@ fn carried(ours: &Echo, bare: &Echo) -> Result<f64> {
     in_turns(&mut octroi, &mut peer, |side, trial: Trial| {
         let echo = if side == Side::Ours { ours } else { bare };
         let length = Duration::from_secs_f64(trial.duration_s);
-        let outcome = asked(echo.pair(), echo.plan(), trial.load.per_second(), length)?;
+        let outcome = asked(echo.pair(), echo.plan(), trial.load.per_second(), length, &mut |_| {})?;
         Ok::<_, anyhow::Error>(TrialResult::of(trial, outcome.loss_ratio))
     })?;
     let lower = |search: &Search| search.results().first().and_then(|found| found.lower);
@@ -77,8 +79,14 @@ fn carried(ours: &Echo, bare: &Echo) -> Result<f64> {
     Ok(least)
 }
 
-/// One trial: what came back, and when. What could not be sent in time is lost.
-pub(super) fn asked(pair: &Pair, plan: &Plan, rate: f64, length: Duration) -> Result<Outcome> {
+/// One trial: what came back, and when. What could not be sent in time is lost. `each` has its turn in each round.
+pub(super) fn asked(
+    pair: &Pair,
+    plan: &Plan,
+    rate: f64,
+    length: Duration,
+    each: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Outcome> {
     let (peer, config) = (&pair.peer, *plan.config());
     peer.netns.enter(|| {
         pin(GENERATOR_CORE)?;
@@ -89,7 +97,7 @@ pub(super) fn asked(pair: &Pair, plan: &Plan, rate: f64, length: Duration) -> Re
             idle: Idle::Spin,
             ..Job::lasting(length.as_nanos() as u64, Rate::new(rate)?)
         };
-        let (sent, _) = drive::echo(&mut engine, &mut book, &job, &Monotonic, &mut |_| {})?;
+        let (sent, _) = drive::echo(&mut engine, &mut book, &job, &Monotonic, each)?;
         Ok(book.outcome(Some(sent.sent + sent.unsent)))
     })?
 }

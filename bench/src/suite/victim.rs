@@ -1,13 +1,20 @@
 //! `victim_flood`, `victim_spoof`, `victim_stopped`: what an application notices of another that does its worst.
 //!
 //! The victim echoes datagrams that come open loop, far below what it could carry. A figure is the 99th percentile of one
-//! trial, beside the offender and alone in turns; `…_arrived` is the share of datagrams that came back. The offender has
-//! the lowest priority that a process can have: a machine with two cores has none for it, and how the scheduler
-//! shares them is not what these rows are about.
+//! trial, beside the offender and alone in turns; `…_arrived` is the share of datagrams that came back.
+//!
+//! A machine with two cores has one for the engine and one for whoever else is at work, and how a scheduler shares the
+//! latter is not what these rows are about. So the victim and whoever floods or lies [lodge](lodger) in the generator's
+//! loop: they never wait for a core, nor take the engine's, and the offender's ring is never empty. Who stands still is
+//! a process, stopped.
+mod lodger;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use octroi_tests::lab::{self, App, Config, Daemon, Listens, Reading, Served, Tap, Wrapper, app::know_taps};
+
+use lodger::Lodger;
 
 use super::{
     latency::asked,
@@ -29,13 +36,15 @@ const RATE: f64 = 10_000.0;
 const TRIAL: Duration = Duration::from_secs(1);
 /// Packets for a stopped application: more than its ring holds.
 const BACKLOG: u64 = 600;
+/// Bytes of the header before an IP packet.
+const ETHERNET: usize = 14;
 /// Share of the datagrams that come back alone which must come back beside an offender.
 const ARRIVED: f64 = 0.999;
 
 /// What the offender does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Does {
-    /// Sends to its own port as fast as it can: every packet crosses from its ring into its ring, which nobody reads.
+    /// Sends to its own port as fast as it can: every packet crosses from its ring into its ring.
     Floods,
     /// Sends in the victim's name as fast as it can.
     Spoofs,
@@ -55,9 +64,9 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
         for run in 0..runs {
             let (beside, alone) = if run % 2 == 0 {
                 let beside = house.beside()?;
-                (beside, house.trial()?)
+                (beside, house.alone()?)
             } else {
-                let alone = house.trial()?;
+                let alone = house.alone()?;
                 (house.beside()?, alone)
             };
             latencies.push((beside.p99_us, alone.p99_us));
@@ -73,16 +82,31 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
+/// Who is at work in a trial besides the victim.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Offender,
+    Nobody,
+}
+
 /// What became of one trial.
 struct Trial {
     p99_us: f64,
     arrived: f64,
 }
 
+/// Who is not the victim.
+enum Offender {
+    /// It sends this IP packet as often as it can.
+    Sends(Lodger, Vec<u8>),
+    /// It can be stopped.
+    Stops(App),
+}
+
 /// A daemon, the victim and the offender.
 struct House {
-    victim: App,
-    offender: App,
+    victim: Lodger,
+    offender: Offender,
     does: Does,
     served: Served,
     plan: Plan,
@@ -94,52 +118,66 @@ impl House {
         know_taps(&pair)?;
         let config = Config { rings: SHAPE.ring, frames: SHAPE.frames, ..Config::default() };
         let daemon = Daemon::start(&pair.served, &config)?;
-        let app = |wrapper: &str, port| -> Result<App> {
-            let mut app = App::start(daemon.home(), &pair.served, &Wrapper::words(wrapper))?;
-            app.udp(port)?;
-            Ok(app)
+        let socket = daemon.home().socket();
+        let victim = Lodger::open(&socket, "victim", ECHO)?;
+        let (plan, served) = (plan(&pair, ECHO)?, Served { daemon, pair });
+        let answer = |port| Ok::<_, anyhow::Error>(served.load(port, 1, 100).answer(0)?[ETHERNET..].to_vec());
+        let offender = match does {
+            Does::Floods => {
+                let mut packet = answer(OFFENDER)?;
+                // From its own port to its own port.
+                packet.copy_within(12..16, 16);
+                packet.copy_within(20..22, 22);
+                Offender::Sends(Lodger::open(&socket, "flooder", OFFENDER)?, packet)
+            }
+            Does::Spoofs => Offender::Sends(Lodger::open(&socket, "liar", OFFENDER)?, answer(ECHO)?),
+            Does::StandsStill => {
+                let end = &served.pair.served;
+                let mut app = App::start(served.daemon.home(), end, &Wrapper::default())?;
+                app.udp(OFFENDER)?;
+                app.listen(Listens::No)?;
+                Offender::Stops(app)
+            }
         };
-        let (victim, mut offender) = (app("nice -n 0", ECHO)?, app("nice -n 19", OFFENDER)?);
-        offender.listen(Listens::No)?;
-        let plan = plan(&pair, ECHO)?;
-        Ok(Self { victim, offender, does, served: Served { daemon, pair }, plan })
+        Ok(Self { victim, offender, does, served, plan })
     }
 
     /// A trial with the offender at its worst.
     fn beside(&mut self) -> Result<Trial> {
-        match self.does {
-            Does::Floods => {
-                let mut packet = self.served.load(OFFENDER, 1, 100).answer(0)?[14..].to_vec();
-                // From its own port to its own port.
-                packet.copy_within(12..16, 16);
-                packet.copy_within(20..22, 22);
-                self.offender.flood(&packet)?;
-            }
-            Does::Spoofs => self.offender.flood(&self.served.load(ECHO, 1, 100).answer(0)?[14..])?,
-            Does::StandsStill => {
-                let (tap, load) = (Tap::open(&self.served.pair.peer)?, self.served.load(OFFENDER, 1, 100));
-                self.offender.stop()?;
-                let seen = self.of_offender("rx_delivered")? + self.of_offender("rx_ring_full")?;
-                for n in 0..BACKLOG {
-                    tap.send(&load.frame(n)?)?;
-                    if n % 64 == 63 {
-                        lab::until("they are there or lost", || {
-                            let now = self.of_offender("rx_delivered")? + self.of_offender("rx_ring_full")?;
-                            Ok(now == seen + n + 1)
-                        })?;
-                    }
-                }
-            }
-        }
+        self.stop()?;
         let before = self.done()?;
-        let trial = self.trial();
+        let trial = self.trial(Beside::Offender)?;
         let done = self.done()? - before;
-        match self.does {
-            Does::StandsStill => self.offender.go_on()?,
-            Does::Floods | Does::Spoofs => self.offender.calm()?,
+        if let Offender::Stops(app) = &mut self.offender {
+            app.go_on()?;
         }
         ensure!((done != 0) != (self.does == Does::StandsStill), "the offender sent {done} packets");
-        trial
+        Ok(trial)
+    }
+
+    /// A trial with nobody else at work.
+    fn alone(&mut self) -> Result<Trial> {
+        self.trial(Beside::Nobody)
+    }
+
+    /// Stops an offender that can be stopped, and fills its ring.
+    fn stop(&mut self) -> Result<()> {
+        let Offender::Stops(app) = &mut self.offender else { return Ok(()) };
+        app.stop()?;
+        let (tap, load) = (Tap::open(&self.served.pair.peer)?, self.served.load(OFFENDER, 1, 100));
+        let seen = self.handed()?;
+        for n in 0..BACKLOG {
+            tap.send(&load.frame(n)?)?;
+            if n % 64 == 63 {
+                lab::until("they are there or lost", || Ok(self.handed()? == seen + n + 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets that came for the offender.
+    fn handed(&mut self) -> Result<u64> {
+        Ok(self.of_offender("rx_delivered")? + self.of_offender("rx_ring_full")?)
     }
 
     /// How much the offender did of what it does; no other application sends in somebody else's name.
@@ -150,8 +188,14 @@ impl House {
         }
     }
 
-    fn trial(&self) -> Result<Trial> {
-        let outcome = asked(&self.served.pair, &self.plan, RATE, TRIAL)?;
+    fn trial(&mut self, beside: Beside) -> Result<Trial> {
+        let Self { victim, offender, served, plan, .. } = self;
+        let outcome = asked(&served.pair, plan, RATE, TRIAL, &mut |_| {
+            victim.echo();
+            if let (Beside::Offender, Offender::Sends(lodger, packet)) = (beside, &mut *offender) {
+                lodger.flood(packet);
+            }
+        })?;
         Ok(Trial { p99_us: outcome.latency.p99_ns as f64 / 1e3, arrived: 1.0 - outcome.loss_ratio })
     }
 

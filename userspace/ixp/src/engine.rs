@@ -303,7 +303,7 @@ impl<P: Port> RunToCompletion<P> {
             header: wire::ethernet::HEADER_LEN + usize::from(tags) * wire::vlan::TAG_LEN,
             now: now.since(Nanos::default()),
         };
-        let packets = stacks.turn(&mut source).packets as usize;
+        let packets = stacks.turn(received, &mut source).packets as usize;
         if packets == 0 {
             stacks.count(received);
             return 0;

@@ -21,7 +21,7 @@ use abi::{
 };
 use multistack::{
     channel::{Channel, Ring, RxHead, RxRefusal},
-    drr::{ChannelNo, Drr, Turn, Weight},
+    drr::{ChannelNo, Drr, LOOP_LEAST, Turn, Weight},
     egress::{Flows, Sender},
     mirror::Owned,
     neighbour::{Asked, CHANNEL_ASKS, NextHop},
@@ -44,9 +44,11 @@ pub(crate) use originate::{Copied, Source, Wires};
 
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
-/// Such loops, of which one shows applications what is theirs: that is some twenty microseconds.
+/// Loops of a burst, of which one shows applications what is theirs: that is some twenty microseconds.
 const SHOW_EVERY: u32 = 12;
-/// Such loops, of which one writes the books: that is some two hundred microseconds.
+/// Packets of a loop that had something better to do than to write books: one of nothing but crossings moves as many.
+const BUSY: usize = LOOP_LEAST as usize / 2;
+/// Such loops, of which one writes the books: that is some two hundred microseconds at most.
 const ENTER_EVERY: u32 = 64;
 /// Bells that one look takes in; the others stay rung.
 const BELLS: usize = 64;
@@ -306,12 +308,12 @@ impl Stacks {
 
     /// Ends a loop that moved so many packets: enters into the books what was counted, unless there is no time for it.
     ///
-    /// Under load the books are written every sixty-fourth loop, which is some two hundred microseconds; a loop that finds less
-    /// than a burst, an idle one above all, always writes them.
+    /// Under load the books are written every sixty-fourth loop, which is some two hundred microseconds; a loop that finds
+    /// next to nothing always writes them.
     #[inline]
     pub(crate) fn count(&mut self, moved: usize) {
         self.loops += 1;
-        if moved < FULL || ENTER_EVERY <= self.loops {
+        if moved < BUSY || ENTER_EVERY <= self.loops {
             self.enter();
         }
     }
@@ -327,10 +329,11 @@ impl Stacks {
         }
     }
 
-    /// One loop of sending; what is for sessions here joins the source's crossings. Returns how many packets it moved.
-    pub(crate) fn turn<W: Wires>(&mut self, source: &mut Source<'_, W>) -> Turn {
+    /// The sending of a loop that received so many packets; what is for sessions here joins the source's crossings.
+    /// Returns how many packets it took.
+    pub(crate) fn turn<W: Wires>(&mut self, received: usize, source: &mut Source<'_, W>) -> Turn {
         let Self { guests, touched, counting, drr, flows, events, .. } = self;
-        drr.turn(&mut originate::Visiting { guests, touched, counting, flows, events, source })
+        drr.turn(received, &mut originate::Visiting { guests, touched, counting, flows, events, source })
     }
 
     /// Carries to its end what crosses from session to session, and was judged.

@@ -18,6 +18,12 @@
 //! An empty ring banks nothing: at the end of the round its deficit is cleared. Within the round it may still use what
 //! it was given, so that an application that sends less than its share is served at its first visit, always.
 //!
+//! # Loops
+//!
+//! While packets of applications are moved, nobody looks at the wire, and nothing leaves. So a loop moves few of them,
+//! [`LOOP_LEAST`], unless it received many ([`allowance`]): what an application waits for that sends and receives
+//! little is two loops of somebody who floods. One that crosses to another application here is moved twice.
+//!
 //! # Doorbells
 //!
 //! Looking at an idle ring costs a cache line. A channel is *awake* while it has backlog and for [`IDLE_VISITS`] empty
@@ -30,8 +36,14 @@ pub const QUANTUM: u32 = 16 << 10;
 /// Most packets of one visit.
 pub const VISIT_PACKETS: u32 = 64;
 
-/// Most packets of one loop.
-pub const LOOP_PACKETS: u32 = 256;
+/// The most that one loop moves.
+pub const LOOP_MOST: u32 = 256;
+
+/// What one loop moves however little it received.
+pub const LOOP_LEAST: u32 = 16;
+
+/// What one loop moves for each packet that it received: whoever is flooded from outside can still answer.
+const PER_RECEIVED: u32 = 4;
 
 /// Empty visits after which a channel is awake no longer.
 pub const IDLE_VISITS: u8 = 64;
@@ -48,6 +60,16 @@ const MIN_COST: u32 = 64;
 const MAX_COST: u32 = 4096;
 /// What the wire adds to each: preamble, FCS, gap.
 const OVERHEAD: u32 = 24;
+
+/// What a loop that received so many packets moves, besides.
+#[must_use]
+#[inline]
+pub const fn allowance(received: usize) -> u32 {
+    const ENOUGH: usize = (LOOP_MOST / PER_RECEIVED) as usize;
+    let received = if received < ENOUGH { received as u32 } else { ENOUGH as u32 };
+    let share = received * PER_RECEIVED;
+    if share < LOOP_LEAST { LOOP_LEAST } else { share }
+}
 
 /// A channel's share where channels compete.
 ///
@@ -99,6 +121,8 @@ pub const fn cost(len: u32) -> u32 {
 pub struct Credit {
     deficit: u32,
     packets: u32,
+    /// What its loop may still move.
+    moves: u32,
     /// Set once the deficit did not cover a packet.
     spent: bool,
 }
@@ -109,7 +133,7 @@ impl Credit {
     #[inline]
     pub const fn pay(&mut self, len: u32) -> Option<()> {
         let cost = cost(len);
-        if self.packets == 0 {
+        if self.packets == 0 || self.moves == 0 {
             return None;
         }
         if self.deficit < cost {
@@ -117,8 +141,15 @@ impl Credit {
             return None;
         }
         self.packets -= 1;
+        self.moves -= 1;
         self.deficit -= cost;
         Some(())
+    }
+
+    /// Says that a packet that was paid for is moved once more, into another ring.
+    #[inline]
+    pub const fn cross(&mut self) {
+        self.moves = self.moves.saturating_sub(1);
     }
 }
 
@@ -177,6 +208,8 @@ struct Flow {
     idle: u8,
     place: Place,
     probes: Probes,
+    /// The round in which it fell asleep: until that ends, its deficit is what it has left of its quantum.
+    slept: u32,
 }
 
 /// Whether a channel is among those to be probed.
@@ -194,13 +227,17 @@ enum Place {
     Later,
 }
 
+/// No round has this number.
+const NEVER: u32 = 0;
+
 const ABSENT: Flow =
-    Flow { weight: Weight::ONE, deficit: 0, idle: 0, place: Place::Absent, probes: Probes::No };
+    Flow { weight: Weight::ONE, deficit: 0, idle: 0, place: Place::Absent, probes: Probes::No, slept: NEVER };
 
 /// What a visit did.
 #[derive(Clone, Copy, Debug)]
 struct Visit {
     paid: u32,
+    moved: u32,
     spent: bool,
     left: Left,
 }
@@ -234,6 +271,8 @@ pub struct Drr {
     probed: Vec<ChannelNo>,
     /// Whose turn it is among them.
     turn: usize,
+    /// The number of the round that is under way.
+    round: u32,
 }
 
 impl Drr {
@@ -247,6 +286,7 @@ impl Drr {
             later: Vec::with_capacity(capacity),
             probed: Vec::with_capacity(capacity),
             turn: 0,
+            round: NEVER + 1,
         }
     }
 
@@ -279,14 +319,14 @@ impl Drr {
         matches!(place, Some(Place::Current | Place::Later))
     }
 
-    /// One loop of the worker: probes, then visits until [`LOOP_PACKETS`] packets were paid for, a visit was blocked, or
-    /// every awake ring was seen empty.
-    pub fn turn(&mut self, rings: &mut impl Rings) -> Turn {
+    /// One loop of the worker, which received so many packets: probes, then visits until its [`allowance`] is spent, a
+    /// visit was blocked, or every awake ring was seen empty.
+    pub fn turn(&mut self, received: usize, rings: &mut impl Rings) -> Turn {
         self.probe(rings);
-        let (mut packets, mut idle) = (0, 0);
+        let (mut packets, mut idle, mut moves) = (0, 0, allowance(received));
         // Each channel at least once, whoever drips single packets meanwhile.
         let mut visits = 2 * (self.current.len() + self.later.len()) + MORE_VISITS;
-        while packets < LOOP_PACKETS && 0 < visits {
+        while 0 < moves && 0 < visits {
             visits -= 1;
             if self.current.len() <= idle {
                 if self.later.is_empty() {
@@ -296,8 +336,9 @@ impl Drr {
                 idle = 0;
             }
             let Some(channel) = self.current.pop_front() else { continue };
-            let visit = self.visit(channel, LOOP_PACKETS - packets, rings);
+            let visit = self.visit(channel, moves, rings);
             packets += visit.paid;
+            moves -= visit.moved;
             if visit.left == Left::Blocked {
                 self.current.push_front(channel);
                 return Turn { packets, left: visit.left };
@@ -320,25 +361,27 @@ impl Drr {
         Ring::Empty
     }
 
-    /// Wakes a channel, because somebody rang for it: it has its quantum in the round that is under way.
-    ///
-    /// Falling asleep takes longer than a round of those who compete, so that nobody wakes to a second one.
+    /// Wakes a channel, because somebody rang for it: it has its quantum in the round that is under way, or, if it fell
+    /// asleep in that, what it has left of it.
     pub fn wake(&mut self, channel: ChannelNo) {
         let Some(flow) = self.flows.get_mut(channel.index()) else { return };
         if flow.place != Place::Asleep {
             return;
         }
-        (flow.deficit, flow.idle, flow.place) = (flow.weight.quantum(), 0, Place::Current);
+        if flow.slept != self.round {
+            flow.deficit = flow.weight.quantum();
+        }
+        (flow.idle, flow.place) = (0, Place::Current);
         self.current.push_back(channel);
     }
 
-    fn visit(&mut self, channel: ChannelNo, most: u32, rings: &mut impl Rings) -> Visit {
+    fn visit(&mut self, channel: ChannelNo, moves: u32, rings: &mut impl Rings) -> Visit {
         let flow = &mut self.flows[channel.index()];
-        let packets = VISIT_PACKETS.min(most);
-        let mut credit = Credit { deficit: flow.deficit, packets, spent: false };
+        let mut credit = Credit { deficit: flow.deficit, packets: VISIT_PACKETS, moves, spent: false };
         let left = rings.visit(channel, &mut credit);
         flow.deficit = credit.deficit;
-        Visit { paid: packets - credit.packets, spent: credit.spent, left }
+        let (paid, moved) = (VISIT_PACKETS - credit.packets, moves - credit.moves);
+        Visit { paid, moved, spent: credit.spent, left }
     }
 
     /// Puts a visited channel where it belongs.
@@ -346,7 +389,7 @@ impl Drr {
         let flow = &mut self.flows[channel.index()];
         flow.idle = if visit.found_nothing() { flow.idle + 1 } else { 0 };
         if flow.idle == IDLE_VISITS {
-            flow.place = Place::Asleep;
+            (flow.place, flow.slept) = (Place::Asleep, self.round);
             if std::mem::replace(&mut flow.probes, Probes::Yes) == Probes::No {
                 self.probed.push(channel);
             }
@@ -360,6 +403,7 @@ impl Drr {
 
     /// Everybody awake gets a quantum; who has had an empty ring keeps nothing besides.
     fn next_round(&mut self) {
+        self.round = self.round.checked_add(1).unwrap_or(NEVER + 1);
         for &channel in &self.current {
             self.flows[channel.index()].deficit = 0;
         }

@@ -12,11 +12,16 @@ mod scale;
 use std::collections::VecDeque;
 
 use multistack::drr::{
-    ChannelNo, Credit, Drr, IDLE_VISITS, LOOP_PACKETS, Left, PROBES, QUANTUM, Ring, Rings, Turn,
-    VISIT_PACKETS, Weight, cost,
+    ChannelNo, Credit, Drr, IDLE_VISITS, LOOP_LEAST, LOOP_MOST, Left, PROBES, QUANTUM, Ring, Rings, Turn,
+    VISIT_PACKETS, Weight, allowance, cost,
 };
 use rng::Rng;
 use scale::Seed;
+
+/// Received by a loop while nothing comes in, and while a burst does.
+const LOADS: [usize; 2] = [0, 64];
+/// The second of them.
+const BURST: usize = LOADS[1];
 
 /// A stack: what it has to send, and when.
 #[derive(Clone, Debug, Default)]
@@ -113,72 +118,122 @@ fn shares<'a>(worker: &'a Worker, weights: &'a [u8]) -> impl Iterator<Item = f64
 #[test]
 fn mt08_64_stacks_of_any_packet_size_share_the_wire_equally() {
     let sizes: Vec<u32> = (0..64).map(|n| [60, 128, 570, 1514][n % 4]).collect();
-    let (mut worker, mut drr) = (Worker::greedy(&sizes), drr(&[1; 64]));
-    let wire = 64 * 40 * u64::from(QUANTUM);
-    while worker.now < wire {
-        assert!(drr.turn(&mut worker).packets <= LOOP_PACKETS);
+    for received in LOADS {
+        let (mut worker, mut drr) = (Worker::greedy(&sizes), drr(&[1; 64]));
+        let wire = 64 * 40 * u64::from(QUANTUM);
+        while worker.now < wire {
+            assert_eq!(drr.turn(received, &mut worker).packets, allowance(received));
+        }
+        let index = jain(shares(&worker, &[1; 64]));
+        assert!(0.99 <= index, "{received} received: {index}");
+        assert!(worker.stacks.iter().all(|stack| stack.longest_visit <= VISIT_PACKETS));
     }
-    let index = jain(shares(&worker, &[1; 64]));
-    assert!(0.99 <= index, "{index}");
-    assert!(worker.stacks.iter().all(|stack| stack.longest_visit <= VISIT_PACKETS));
 }
 
 #[test]
 fn mt08_weights_are_shares_for_small_packets_too() {
     let weights: Vec<u8> = (0..32).map(|n| [1, 2, 5, 16][n % 4]).collect();
-    for size in [60, 1514] {
+    for (size, received) in [60, 1514].into_iter().flat_map(|size| LOADS.map(|received| (size, received))) {
         let (mut worker, mut drr) = (Worker::greedy(&[size; 32]), drr(&weights));
         while worker.now < 8 * 24 * 40 * u64::from(QUANTUM) {
-            drr.turn(&mut worker);
+            drr.turn(received, &mut worker);
         }
         let index = jain(shares(&worker, &weights));
-        assert!(0.99 <= index, "{size} bytes: {index}");
+        assert!(0.99 <= index, "{size} bytes, {received} received: {index}");
     }
 }
 
 #[test]
 fn mt08_a_flooder_takes_what_others_leave_and_no_more() {
     // 63 stacks send half of their share; the flooder is never done.
-    let (mut worker, mut drr) = (Worker::new(64), drr(&[1; 64]));
-    worker.stacks[0].greedy = Some(60);
-    let (share, mut next) = (64 * u64::from(cost(56)) * 2, [0_u64; 64]);
-    let mut sent = [0_u64; 64];
-    while worker.now < 4_000_000 {
-        for n in 1..64 {
-            while next[n] <= worker.now {
-                worker.arrive(n, 56);
-                (next[n], sent[n]) = (next[n] + share, sent[n] + 1);
+    for received in LOADS {
+        let (mut worker, mut drr) = (Worker::new(64), drr(&[1; 64]));
+        worker.stacks[0].greedy = Some(60);
+        let (share, mut next) = (64 * u64::from(cost(56)) * 2, [0_u64; 64]);
+        let mut sent = [0_u64; 64];
+        while worker.now < 4_000_000 {
+            for n in 1..64 {
+                while next[n] <= worker.now {
+                    worker.arrive(n, 56);
+                    (next[n], sent[n]) = (next[n] + share, sent[n] + 1);
+                }
             }
+            drr.turn(received, &mut worker);
         }
-        drr.turn(&mut worker);
+        for (n, (stack, sent)) in worker.stacks.iter().zip(sent).enumerate().skip(1) {
+            assert!(sent - stack.packets <= 8, "stack {n}: {} of {sent}", stack.packets);
+        }
+        let rest = 4_000_000 - worker.stacks[1..].iter().map(|stack| stack.bytes).sum::<u64>();
+        assert!(worker.stacks[0].bytes.abs_diff(rest) < 100_000, "{} of {rest}", worker.stacks[0].bytes);
     }
-    for (n, (stack, sent)) in worker.stacks.iter().zip(sent).enumerate().skip(1) {
-        assert!(sent - stack.packets <= 8, "stack {n}: {} of {sent}", stack.packets);
-    }
-    let rest = 4_000_000 - worker.stacks[1..].iter().map(|stack| stack.bytes).sum::<u64>();
-    assert!(worker.stacks[0].bytes.abs_diff(rest) < 100_000, "{} of {rest}", worker.stacks[0].bytes);
 }
 
 #[test]
 fn mt08_a_sleeper_waits_for_one_visit_of_each_and_not_for_a_quantum() {
     // Sixteen flooders of the greatest weight, whose quantum is 256 KiB.
-    let (mut worker, mut drr) = (Worker::greedy(&[60; 17]), drr(&[[16; 16].as_slice(), &[1]].concat()));
-    worker.stacks[16].greedy = None;
-    // When the flooders have all been found.
-    let mut due = 1_000_000;
-    while worker.now < 40_000_000 {
-        if due <= worker.now {
-            worker.arrive(16, 60);
-            due = worker.now + 100_000;
+    for received in LOADS {
+        let (mut worker, mut drr) = (Worker::greedy(&[60; 17]), drr(&[[16; 16].as_slice(), &[1]].concat()));
+        worker.stacks[16].greedy = None;
+        // When the flooders have all been found.
+        let mut due = 1_000_000;
+        while worker.now < 40_000_000 {
+            if due <= worker.now {
+                worker.arrive(16, 60);
+                due = worker.now + 100_000;
+            }
+            drr.turn(received, &mut worker);
         }
-        drr.turn(&mut worker);
+        let sleeper = &worker.stacks[16];
+        assert!(300 < sleeper.packets);
+        // One loop until it is looked at, one round of visits until its turn.
+        let of_loop = allowance(received);
+        let visit = u64::from(VISIT_PACKETS.min(of_loop) * cost(60));
+        let most = 17 * visit + u64::from(of_loop * cost(60)) + visit;
+        assert!(sleeper.waited_most <= most, "{received} received: {} of {most}", sleeper.waited_most);
     }
-    let sleeper = &worker.stacks[16];
-    assert!(300 < sleeper.packets);
-    // One loop until it is looked at, one round of visits until its turn.
-    let visit = u64::from(VISIT_PACKETS * cost(60));
-    let most = 17 * visit + u64::from(LOOP_PACKETS * cost(60)) + visit;
-    assert!(sleeper.waited_most <= most, "{} of {most}", sleeper.waited_most);
+}
+
+#[test]
+fn mt08_who_sends_little_waits_for_two_loops_of_one_who_floods() {
+    let (mut worker, mut drr) = (Worker::greedy(&[60; 2]), drr(&[16, 1]));
+    worker.stacks[1].greedy = None;
+    let mut due = 0;
+    while worker.now < 10_000_000 {
+        if due <= worker.now {
+            worker.arrive(1, 60);
+            due = worker.now + 10_000;
+        }
+        drr.turn(0, &mut worker);
+    }
+    let patient = &worker.stacks[1];
+    assert!(700 < patient.packets);
+    let most = u64::from((2 * LOOP_LEAST + 1) * cost(60));
+    assert!(patient.waited_most <= most, "{} of {most}", patient.waited_most);
+}
+
+#[test]
+fn mt08_a_loop_moves_four_times_what_it_received_between_bounds() {
+    assert_eq!([0, 1, 4, 5, 63].map(allowance), [LOOP_LEAST, LOOP_LEAST, LOOP_LEAST, 20, 252]);
+    assert_eq!([64, 65, usize::MAX].map(allowance), [LOOP_MOST; 3]);
+}
+
+#[test]
+fn mt08_what_crosses_is_moved_twice() {
+    /// Packets that all go to another application.
+    struct Crossing;
+    impl Rings for Crossing {
+        fn look(&mut self, _: ChannelNo) -> Ring {
+            Ring::Filled
+        }
+
+        fn visit(&mut self, _: ChannelNo, credit: &mut Credit) -> Left {
+            while credit.pay(60).is_some() {
+                credit.cross();
+            }
+            Left::Backlog
+        }
+    }
+    assert_eq!(drr(&[1]).turn(0, &mut Crossing), Turn { packets: LOOP_LEAST / 2, left: Left::Backlog });
 }
 
 #[test]
@@ -188,13 +243,13 @@ fn mt08_an_empty_ring_banks_nothing_over_a_round() {
     // The first is idle for many rounds of the second, but still awake; then it floods.
     worker.arrive(0, 60);
     while worker.now < 20 * u64::from(QUANTUM) {
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
     }
     assert!(drr.is_awake(ChannelNo::new(0)));
     worker.stacks[0].greedy = Some(1000);
     let before = [worker.stacks[0].bytes, worker.stacks[1].bytes];
     while worker.now < 150 * u64::from(QUANTUM) {
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
         let [first, second] = [0, 1].map(|n| worker.stacks[n].bytes - before[n]);
         assert!(first <= second + 2 * u64::from(QUANTUM), "{first} against {second}");
     }
@@ -210,9 +265,27 @@ fn mt08_coming_and_going_gains_nothing() {
         while worker.stacks[0].ring.len() < VISIT_PACKETS as usize {
             worker.arrive(0, 60);
         }
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
     }
     let (come, stay) = (worker.stacks[0].bytes, worker.stacks[1].bytes);
+    assert!(come * 16 <= stay + 20 * u64::from(QUANTUM), "{come} against {stay}");
+}
+
+#[test]
+fn mt08_who_falls_asleep_within_a_round_wakes_to_what_it_had_left() {
+    // The other's quantum takes so many visits that one can fall asleep meanwhile, again and again.
+    let (mut worker, mut drr) = (Worker::greedy(&[60; 2]), drr(&[1, 16]));
+    worker.stacks[0].greedy = None;
+    let (mut asleep, quantum) = (0, QUANTUM / cost(60));
+    while worker.now < 400 * u64::from(QUANTUM) {
+        if !drr.is_awake(ChannelNo::new(0)) && worker.stacks[0].ring.is_empty() {
+            asleep += 1;
+            (0..quantum).for_each(|_| worker.arrive(0, 60));
+        }
+        drr.turn(0, &mut worker);
+    }
+    let (come, stay) = (worker.stacks[0].bytes, worker.stacks[1].bytes);
+    assert!(10 < asleep);
     assert!(come * 16 <= stay + 20 * u64::from(QUANTUM), "{come} against {stay}");
 }
 
@@ -224,22 +297,22 @@ fn mt08_a_bit_is_cleared_after_64_empty_visits_and_eight_sleepers_are_looked_at(
     worker.arrive(40, 60);
     // Eight a loop: the 41st in the sixth.
     for _ in 0..5 {
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
     }
     assert_eq!((drr.is_awake(channel), worker.stacks[40].packets), (false, 0));
-    assert_eq!(drr.turn(&mut worker), Turn { packets: 1, left: Left::Nothing });
+    assert_eq!(drr.turn(BURST, &mut worker), Turn { packets: 1, left: Left::Nothing });
     assert!(drr.is_awake(channel));
     let visits = worker.stacks[40].visits;
     let mut turns = 0;
     while drr.is_awake(channel) {
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
         turns += 1;
         assert!(turns <= 64);
     }
     assert_eq!(worker.stacks[40].visits - visits + 1, u64::from(IDLE_VISITS), "one was in the first turn");
     let looks = |worker: &Worker| worker.stacks.iter().map(|stack| stack.looks).sum::<u64>();
     let before = looks(&worker);
-    (0..25).for_each(|_| _ = drr.turn(&mut worker));
+    (0..25).for_each(|_| _ = drr.turn(BURST, &mut worker));
     assert_eq!(looks(&worker) - before, 25 * PROBES as u64);
     let each: Vec<_> = worker.stacks.iter().map(|stack| stack.looks).collect();
     assert!(each.iter().max().unwrap() - each.iter().min().unwrap() <= 10, "in turn: {each:?}");
@@ -249,11 +322,11 @@ fn mt08_a_bit_is_cleared_after_64_empty_visits_and_eight_sleepers_are_looked_at(
 fn mt08_what_is_blocked_goes_on_where_it_was() {
     let (mut worker, mut drr) = (Worker::greedy(&[60; 2]), drr(&[1; 2]));
     worker.frames = 70;
-    assert_eq!(drr.turn(&mut worker), Turn { packets: 70, left: Left::Blocked });
+    assert_eq!(drr.turn(BURST, &mut worker), Turn { packets: 70, left: Left::Blocked });
     assert_eq!([worker.stacks[0].packets, worker.stacks[1].packets], [64, 6]);
-    assert_eq!(drr.turn(&mut worker), Turn { packets: 0, left: Left::Blocked });
+    assert_eq!(drr.turn(BURST, &mut worker), Turn { packets: 0, left: Left::Blocked });
     worker.frames = 1;
-    assert_eq!(drr.turn(&mut worker), Turn { packets: 1, left: Left::Blocked });
+    assert_eq!(drr.turn(BURST, &mut worker), Turn { packets: 1, left: Left::Blocked });
     assert_eq!([worker.stacks[0].packets, worker.stacks[1].packets], [64, 7]);
 }
 
@@ -264,7 +337,7 @@ fn mt08_a_packet_costs_its_share_of_the_wire_whatever_its_descriptor_says() {
     let mut worker = Worker::greedy(&[u32::MAX, 60]);
     let mut drr = drr(&[1; 2]);
     while worker.now < 100 * u64::from(QUANTUM) {
-        drr.turn(&mut worker);
+        drr.turn(BURST, &mut worker);
     }
     let index = jain(shares(&worker, &[1; 2]));
     assert!(0.99 <= index, "{index}");
@@ -273,10 +346,10 @@ fn mt08_a_packet_costs_its_share_of_the_wire_whatever_its_descriptor_says() {
 #[test]
 fn mt08_channels_that_are_gone_are_not_visited() {
     let (mut worker, mut drr) = (Worker::greedy(&[60; 3]), drr(&[1; 3]));
-    drr.turn(&mut worker);
+    drr.turn(BURST, &mut worker);
     drr.remove(ChannelNo::new(1));
     let before = worker.stacks[1].clone();
-    (0..20).for_each(|_| _ = drr.turn(&mut worker));
+    (0..20).for_each(|_| _ = drr.turn(BURST, &mut worker));
     assert_eq!((worker.stacks[1].visits, worker.stacks[1].looks), (before.visits, before.looks));
     assert_eq!(drr.any_filled(&mut worker), Ring::Filled);
     worker.stacks[0].greedy = None;
@@ -305,12 +378,12 @@ fn mt08_random_arrivals_are_all_sent_and_nobody_gets_more_than_its_rounds() {
             } else {
                 worker.frames = u32::MAX;
             }
-            drr.turn(&mut worker);
+            drr.turn(BURST, &mut worker);
         }
         worker.frames = u32::MAX;
         let mut turns = 0;
         while drr.any_filled(&mut worker) == Ring::Filled {
-            drr.turn(&mut worker);
+            drr.turn(BURST, &mut worker);
             turns += 1;
             assert!(turns < 10_000, "{seed}, round {round}: packets are left behind");
         }

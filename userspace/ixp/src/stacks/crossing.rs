@@ -11,8 +11,8 @@ use crate::{
     stage::steer::Steered,
 };
 
-/// Packets between sessions that one loop holds: as many as a loop takes.
-const HAIRPINS: usize = multistack::drr::LOOP_PACKETS as usize;
+/// Packets between sessions that one loop holds: as many as a loop moves.
+const HAIRPINS: usize = multistack::drr::LOOP_MOST as usize;
 
 /// What crosses in one loop.
 ///

@@ -145,14 +145,20 @@ impl<W: Wires> One<'_, '_, W> {
         }
         self.source.wires.count(Counter::Submitted);
         match egress::admit(offer.desc(), self.sender, self.source.world.network) {
-            Ok(admitted) => self.send(offer, admitted, frame),
+            Ok(admitted) => self.send(offer, admitted, frame, credit),
             Err(counter) => self.drop(frame, None, &counter.into()),
         }
     }
 
     /// Copies the packet and carries it to its end.
     #[inline(always)]
-    fn send(&mut self, offer: &Offer<'_, Region>, admitted: Admitted, mut frame: Frame) -> Outcome {
+    fn send(
+        &mut self,
+        offer: &Offer<'_, Region>,
+        admitted: Admitted,
+        mut frame: Frame,
+        credit: &mut Credit,
+    ) -> Outcome {
         // The packet is put where its frame will begin at the frame's own beginning: it can be sent where it lies.
         let ahead = match admitted.form {
             Form::L3 => ROOM - self.source.header.min(ROOM),
@@ -178,6 +184,7 @@ impl<W: Wires> One<'_, '_, W> {
                 settle(&mut frame, ahead, pin.start, pin.end);
                 self.source.wires.crossing(&Crossing { frame: &frame, meta: &pin.meta, to: pin.to });
                 self.source.crossings.push(&pin, frame);
+                credit.cross();
                 Outcome::Taken(ChannelCounter::TxHairpin, pin.tuple)
             }
             Verdict::Drop(refused) => {
