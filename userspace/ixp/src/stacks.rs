@@ -44,12 +44,12 @@ pub(crate) use originate::{Copied, Source, Wires};
 
 /// Packets of a loop that had no time to waste: a burst.
 const FULL: usize = 64;
-/// Loops of a burst, of which one shows applications what is theirs: that is some twenty microseconds.
-const SHOW_EVERY: u32 = 12;
+/// Loops of a burst, of which one shows applications what is theirs: that is some thirty microseconds.
+const SHOW_EVERY: u32 = 16;
 /// Packets of a loop that had something better to do than to write books: one of nothing but crossings moves as many.
 const BUSY: usize = LOOP_LEAST as usize / 2;
-/// Such loops, of which one writes the books: that is some two hundred microseconds at most.
-const ENTER_EVERY: u32 = 64;
+/// Such loops, of which one writes the books: that is half a millisecond at most.
+const ENTER_EVERY: u32 = 128;
 /// Bells that one look takes in; the others stay rung.
 const BELLS: usize = 64;
 /// Next hops that are reported at once; more are asked for a second later.
@@ -80,7 +80,7 @@ pub enum StackEvent {
 
 /// One application.
 ///
-/// What a packet needs comes first, and lies in two cache lines.
+/// What a packet needs comes first, and lies in one cache line; what showing it needs lies in the next.
 #[repr(C, align(64))]
 struct Guest {
     session: SessionId,
@@ -271,7 +271,7 @@ impl Stacks {
     /// Shows applications what is theirs, unless a loop that received so many packets has no time for it.
     ///
     /// With many applications a burst has a packet or two for each, and showing costs as much as delivering. So a full
-    /// loop leaves it to the next, for every twelfth shows, and never while somebody's ring fills; a loop that finds less
+    /// loop leaves it to the next, for every sixteenth shows, and never while somebody's ring fills; a loop that finds less
     /// than a burst, an idle one above all, always shows.
     #[inline]
     pub(crate) fn show(&mut self, received: usize) {
@@ -308,7 +308,7 @@ impl Stacks {
 
     /// Ends a loop that moved so many packets: enters into the books what was counted, unless there is no time for it.
     ///
-    /// Under load the books are written every sixty-fourth loop, which is some two hundred microseconds; a loop that finds
+    /// Under load the books are written every 128th loop, which is half a millisecond at most; a loop that finds
     /// next to nothing always writes them.
     #[inline]
     pub(crate) fn count(&mut self, moved: usize) {

@@ -47,8 +47,9 @@ const LANES: usize = 8;
 
 /// The daemon's end.
 ///
-/// What a packet and showing it need comes first: two cache lines behind the eight bytes that a worker puts before
-/// it. A worker with many channels has a packet or two for each, and waits for its lines.
+/// What a packet needs comes first: one cache line, behind the eight bytes that a worker puts before it and with the first
+/// two words of a region, its address and its size. What showing it needs is in the next. A worker with many channels
+/// has a packet or two for each, and waits for its lines.
 ///
 /// # Invariants
 /// Both regions hold the whole shape (checked in [`Channel::new`]), so that no offset computed from it leaves them.
@@ -63,11 +64,11 @@ pub struct Channel<D, U> {
     /// The application's Rx index was read since the last publication: a flood costs one look a burst.
     rx_looked: Looked,
     state: State,
-    down: D,
     /// Packets of `about` that were delivered and are not in `counters` yet.
     delivered: u32,
     /// What was published and nobody was rung for yet.
     owed: u32,
+    down: D,
     tx: Consumer,
     up_at: UpChannel,
     up: U,
@@ -80,7 +81,9 @@ pub struct Channel<D, U> {
     broken: Violation,
 }
 
-/// Two lines, with regions of three words and behind eight bytes.
+/// One line and two, with regions of three words and behind eight bytes.
+const _: () =
+    assert!(8 + core::mem::offset_of!(Channel<[u64; 3], [u64; 3]>, down) + 2 * size_of::<u64>() == 64);
 const _: () = assert!(8 + core::mem::offset_of!(Channel<[u64; 3], [u64; 3]>, dirty) == 128);
 
 /// Why there is no channel.

@@ -44,6 +44,9 @@ pub struct ReadWrite;
 /// # Invariants
 /// `base..base + size` stays mapped as long as `mapping` lives: readable, and writable if `A` is [`ReadWrite`].
 /// Nothing here makes a reference to a byte of it; whoever makes one from [`Region::inside`] answers for it.
+///
+/// What an access needs comes first, so that it may end a cache line of which the rest is in the next.
+#[repr(C)]
 pub struct Region<A = ReadWrite> {
     base: NonNull<u8>,
     size: usize,
