@@ -8,7 +8,8 @@
 //! | [`rates`] | `ndr_veth_*`, `pdr_veth_*`: the highest rates without loss, searched; a suite of its own |
 //! | [`steer`] | `steer_hit`, `steer_miss`: what steering costs claimed packets and all others |
 //! | [`inner`] | `memory_64`, `contexts_*`: engines without a kernel |
-//! | [`mux`] | `mux_64`, `mux_64_stacks`: into the rings of applications; the suite `stacks` |
+//! | [`mux`], [`workers`] | `mux_*`, `egress_*`: into the rings of applications and out of them; the suite `stacks` |
+//! | [`delivery`], [`victim`], [`http`] | `app_*`, `victim_*`, `http_*`: applications over a wire; the same suite |
 //! | [`capture`] | `capture_memory`, `capture_veth`, `top_veth`: what looking costs |
 //! | [`ruler`] | `r1_*` … `r7`, `p9_*`: filters on packets in memory, against what else scans; the suite `ruler` |
 //! | [`life`] | `start_up`, `doctor`, `status`, `idle`: the daemon as a program among others |
@@ -41,6 +42,7 @@ mod stage;
 mod steer;
 mod victim;
 mod wire;
+mod workers;
 
 /// Which suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +124,10 @@ const ROAD: [Group; 7] = [
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 
-const STACKS: [Group; 5] = [
+const STACKS: [Group; 6] = [
     (&["mux_64", "mux_64_stacks", "egress_64", "spoof_64"], mux::rows),
     (&mux::GRID, mux::grid),
+    (&["mux_workers_2", "egress_workers_2"], workers::rows),
     (&["app_veth_60"], delivery::rows),
     (
         &[
