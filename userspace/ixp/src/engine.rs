@@ -296,7 +296,7 @@ impl<P: Port> RunToCompletion<P> {
         let tables = snapshot.tables();
         let tags = tables.ports.get(home).map_or(0, |config| config.tags);
         let mut source = Source {
-            wires: Sockets { sockets, home, ports: &tables.ports, ledger: &panel.ledger, tap },
+            wires: Sockets::new(sockets, home, &tables.ports, &panel.ledger, tap),
             crossings,
             world: World { mirror: &tables.mirror, network: &tables.network },
             generation: snapshot.generation().get(),
@@ -309,6 +309,7 @@ impl<P: Port> RunToCompletion<P> {
             return 0;
         }
         let Source { mut wires, crossings, .. } = source;
+        wires.enter();
         if !crossings.is_empty() {
             program.judge(crossings, &Env { now, snapshot, ledger: &panel.ledger });
         }
@@ -342,15 +343,40 @@ impl<P: Port> RunToCompletion<P> {
 /// The engine's ports, for packets that are made here.
 struct Sockets<'a, P: Port, T> {
     sockets: &'a mut [Socket<P>],
+    /// The first of them, by whose link most packets leave.
     home: PortId,
+    link: LinkNo,
     ports: &'a PortConfigs,
     ledger: &'a Ledger,
     tap: &'a mut T,
+    /// Some port has a backlog: within a loop that can only begin.
+    blocked: bool,
+    /// Packets of the first port's that its ring has, and the ledger not yet.
+    transmitted: u64,
+}
+
+impl<'a, P: Port, T> Sockets<'a, P, T> {
+    fn new(
+        sockets: &'a mut [Socket<P>],
+        home: PortId,
+        ports: &'a PortConfigs,
+        ledger: &'a Ledger,
+        tap: &'a mut T,
+    ) -> Self {
+        let blocked = sockets.iter().any(|socket| socket.outbox.backlog() != 0);
+        Self { sockets, home, link: ports.link(home), ports, ledger, tap, blocked, transmitted: 0 }
+    }
+
+    /// Enters into the ledger what was sent since.
+    fn enter(&mut self) {
+        self.ledger.add(self.home, Counter::Transmitted, std::mem::take(&mut self.transmitted));
+    }
 }
 
 impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
+    #[inline(always)]
     fn is_blocked(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.outbox.backlog() != 0)
+        self.blocked
     }
 
     fn alloc(&mut self) -> Option<Frame> {
@@ -367,18 +393,27 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
     fn send(&mut self, link: LinkNo, frame: Frame) {
         let Self { sockets, ports, ledger, tap, .. } = self;
         let home = frame.port();
-        match sockets.iter_mut().find(|socket| ports.link(socket.outbox.id()) == link) {
-            Some(socket) => {
-                let sent = socket.outbox.send(frame, &mut **tap);
+        let port = if link == self.link {
+            sockets.first_mut()
+        } else {
+            sockets.iter_mut().find(|socket| ports.link(socket.outbox.id()) == link)
+        };
+        // The link may have no port on this engine any more; its packets are then those of a port that is gone.
+        let Some(port) = port else {
+            return lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out);
+        };
+        match port.outbox.send(frame, &mut **tap) {
+            Ok(Sent::Taken) if home == self.home => self.transmitted += 1,
+            sent => {
+                self.blocked |= matches!(sent, Ok(Sent::Waits));
                 sent_or_lost(sockets, 0, (ledger, &mut **tap), home, sent);
             }
-            // The link has no port on this engine any more; its packets are then those of a port that is gone.
-            None => lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out),
         }
     }
 
-    fn count(&mut self, counter: Counter) {
-        self.ledger.add(self.home, counter, 1);
+    #[inline]
+    fn count(&mut self, counter: Counter, packets: u32) {
+        self.ledger.add(self.home, counter, packets.into());
     }
 
     fn refused(&mut self, frame: &mut Frame, copied: Option<Copied>, session: SessionId, reason: Counter) {

@@ -343,10 +343,10 @@ impl Stacks {
             let plain = head_of(to, meta, steered.class);
             let head = RxHead { flags: plain.flags | rx_flag::HAIRPIN, ..plain };
             match loss.map_or_else(|| self.hand(to, &head, frame.bytes()), Err) {
-                Ok(()) => wires.count(Counter::Delivered),
+                Ok(()) => wires.count(Counter::Delivered, 1),
                 Err(loss) => {
                     wires.crossing_dropped(&Crossing { frame: &frame, meta, to }, loss);
-                    wires.count(loss.counter());
+                    wires.count(loss.counter(), 1);
                 }
             }
             wires.recycle(frame);

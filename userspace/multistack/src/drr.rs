@@ -120,9 +120,10 @@ pub const fn cost(len: u32) -> u32 {
 #[derive(Debug)]
 pub struct Credit {
     deficit: u32,
-    packets: u32,
-    /// What its loop may still move.
+    /// What it may still move.
     moves: u32,
+    /// Moves that were second ones.
+    crossed: u32,
     /// Set once the deficit did not cover a packet.
     spent: bool,
 }
@@ -133,14 +134,13 @@ impl Credit {
     #[inline]
     pub const fn pay(&mut self, len: u32) -> Option<()> {
         let cost = cost(len);
-        if self.packets == 0 || self.moves == 0 {
+        if self.moves == 0 {
             return None;
         }
         if self.deficit < cost {
             self.spent = true;
             return None;
         }
-        self.packets -= 1;
         self.moves -= 1;
         self.deficit -= cost;
         Some(())
@@ -149,7 +149,10 @@ impl Credit {
     /// Says that a packet that was paid for is moved once more, into another ring.
     #[inline]
     pub const fn cross(&mut self) {
-        self.moves = self.moves.saturating_sub(1);
+        if self.moves != 0 {
+            self.moves -= 1;
+            self.crossed += 1;
+        }
     }
 }
 
@@ -377,11 +380,12 @@ impl Drr {
 
     fn visit(&mut self, channel: ChannelNo, moves: u32, rings: &mut impl Rings) -> Visit {
         let flow = &mut self.flows[channel.index()];
-        let mut credit = Credit { deficit: flow.deficit, packets: VISIT_PACKETS, moves, spent: false };
+        let moves = VISIT_PACKETS.min(moves);
+        let mut credit = Credit { deficit: flow.deficit, moves, crossed: 0, spent: false };
         let left = rings.visit(channel, &mut credit);
         flow.deficit = credit.deficit;
-        let (paid, moved) = (VISIT_PACKETS - credit.packets, moves - credit.moves);
-        Visit { paid, moved, spent: credit.spent, left }
+        let moved = moves - credit.moves;
+        Visit { paid: moved - credit.crossed, moved, spent: credit.spent, left }
     }
 
     /// Puts a visited channel where it belongs.

@@ -32,8 +32,8 @@ pub(crate) trait Wires {
     fn recycle(&mut self, frame: Frame);
     /// Sends by a port of the link, or drops; counts either.
     fn send(&mut self, link: LinkNo, frame: Frame);
-    /// Counts an outcome for the engine's first port.
-    fn count(&mut self, counter: Counter);
+    /// Counts so many packets under this counter, for the engine's first port.
+    fn count(&mut self, counter: Counter, packets: u32);
     /// Shows a packet that a session may not send to those who capture drops; without bytes, where none were copied.
     fn refused(&mut self, frame: &mut Frame, copied: Option<Copied>, session: SessionId, reason: Counter);
     /// Shows a packet that goes from session to session.
@@ -106,6 +106,8 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
             Ok(visit) => {
                 if visit.taken != 0 {
                     guest.touch(touched, counting);
+                    // Whoever has paid is taken, whatever becomes of him.
+                    source.wires.count(Counter::Submitted, visit.taken);
                 }
                 match visit.left {
                     _ if blocked => Left::Blocked,
@@ -143,7 +145,6 @@ impl<W: Wires> One<'_, '_, W> {
             self.source.wires.recycle(frame);
             return Outcome::Stay;
         }
-        self.source.wires.count(Counter::Submitted);
         match egress::admit(offer.desc(), self.sender, self.source.world.network) {
             Ok(admitted) => self.send(offer, admitted, frame, credit),
             Err(counter) => self.drop(frame, None, &counter.into()),
@@ -201,7 +202,7 @@ impl<W: Wires> One<'_, '_, W> {
         }
         self.source.wires.recycle(frame);
         if let Some(counter) = counter {
-            self.source.wires.count(counter);
+            self.source.wires.count(counter, 1);
         }
         Outcome::Taken(refused.counter, refused.tuple.unwrap_or(NO_TUPLE))
     }
