@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use octroi_tests::lab::{self, App, Config, Daemon, Listens, Reading, Served, Tap, Wrapper, app::know_taps};
+use wire::ethernet::HEADER_LEN;
 
 use lodger::Lodger;
 
@@ -36,8 +37,6 @@ const RATE: f64 = 10_000.0;
 const TRIAL: Duration = Duration::from_secs(1);
 /// Packets for a stopped application: more than its ring holds.
 const BACKLOG: u64 = 600;
-/// Bytes of the header before an IP packet.
-const ETHERNET: usize = 14;
 /// What the 99th percentile alone must at least be of that beside an offender: medians of ten pairs differ by a quarter where
 /// nothing has changed.
 const UNCHANGED: f64 = 0.7;
@@ -45,7 +44,6 @@ const UNCHANGED: f64 = 0.7;
 const ARRIVED: f64 = 0.999;
 
 /// What the offender does.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Does {
     /// Sends to its own port as fast as it can: every packet crosses from its ring into its ring.
     Floods,
@@ -87,7 +85,7 @@ pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 /// Who is at work in a trial besides the victim.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Beside {
     Offender,
     Nobody,
@@ -101,8 +99,10 @@ struct Trial {
 
 /// Who is not the victim.
 enum Offender {
-    /// It sends this IP packet as often as it can.
-    Sends(Lodger, Vec<u8>),
+    /// It sends this IP packet, from itself to itself.
+    Floods(Lodger, Vec<u8>),
+    /// It sends this one, in the victim's name.
+    Lies(Lodger, Vec<u8>),
     /// It can be stopped.
     Stops(App),
 }
@@ -111,7 +111,6 @@ enum Offender {
 struct House {
     victim: Lodger,
     offender: Offender,
-    does: Does,
     served: Served,
     plan: Plan,
 }
@@ -125,16 +124,17 @@ impl House {
         let socket = daemon.home().socket();
         let victim = Lodger::open(&socket, "victim", ECHO)?;
         let (plan, served) = (plan(&pair, ECHO)?, Served { daemon, pair });
-        let answer = |port| Ok::<_, anyhow::Error>(served.load(port, 1, 100).answer(0)?[ETHERNET..].to_vec());
+        let answer =
+            |port| Ok::<_, anyhow::Error>(served.load(port, 1, 100).answer(0)?[HEADER_LEN..].to_vec());
         let offender = match does {
             Does::Floods => {
                 let mut packet = answer(OFFENDER)?;
                 // From its own port to its own port.
                 packet.copy_within(12..16, 16);
                 packet.copy_within(20..22, 22);
-                Offender::Sends(Lodger::open(&socket, "flooder", OFFENDER)?, packet)
+                Offender::Floods(Lodger::open(&socket, "flooder", OFFENDER)?, packet)
             }
-            Does::Spoofs => Offender::Sends(Lodger::open(&socket, "liar", OFFENDER)?, answer(ECHO)?),
+            Does::Spoofs => Offender::Lies(Lodger::open(&socket, "liar", OFFENDER)?, answer(ECHO)?),
             Does::StandsStill => {
                 let end = &served.pair.served;
                 let mut app = App::start(served.daemon.home(), end, &Wrapper::default())?;
@@ -143,7 +143,7 @@ impl House {
                 Offender::Stops(app)
             }
         };
-        Ok(Self { victim, offender, does, served, plan })
+        Ok(Self { victim, offender, served, plan })
     }
 
     /// A trial with the offender at its worst.
@@ -155,7 +155,10 @@ impl House {
         if let Offender::Stops(app) = &mut self.offender {
             app.go_on()?;
         }
-        ensure!((done != 0) != (self.does == Does::StandsStill), "the offender sent {done} packets");
+        ensure!(
+            (done != 0) != matches!(self.offender, Offender::Stops(_)),
+            "the offender sent {done} packets"
+        );
         Ok(trial)
     }
 
@@ -186,9 +189,9 @@ impl House {
 
     /// How much the offender did of what it does; no other application sends in somebody else's name.
     fn done(&mut self) -> Result<u64> {
-        match self.does {
-            Does::Floods | Does::StandsStill => self.of_offender("tx_read"),
-            Does::Spoofs => Ok(Reading::of(&mut self.served.daemon)?.sum("stack.tx_not_owner")),
+        match self.offender {
+            Offender::Floods(..) | Offender::Stops(_) => self.of_offender("tx_read"),
+            Offender::Lies(..) => Ok(Reading::of(&mut self.served.daemon)?.sum("stack.tx_not_owner")),
         }
     }
 
@@ -196,7 +199,9 @@ impl House {
         let Self { victim, offender, served, plan, .. } = self;
         let outcome = asked(&served.pair, plan, RATE, TRIAL, &mut |_| {
             victim.echo();
-            if let (Beside::Offender, Offender::Sends(lodger, packet)) = (beside, &mut *offender) {
+            if let (Beside::Offender, Offender::Floods(lodger, packet) | Offender::Lies(lodger, packet)) =
+                (beside, &mut *offender)
+            {
                 lodger.flood(packet);
             }
         })?;

@@ -38,6 +38,7 @@ use client::{
     },
     stack::{Client, Event, IcmpErrors, RegisterError, Reserve, Stack, StackOptions, Tuple, TupleId},
 };
+use octroi_tests::lab::frame::turn_around;
 
 /// How often the daemon is listened to while nobody says anything.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -274,13 +275,8 @@ fn classify(burst: &RxBurst<'_>, shared: &Shared) {
     burst.iter().filter_map(|frame| frame.class).for_each(|class| *classes.entry(class).or_default() += 1);
 }
 
-/// The packet with both ends exchanged, which leaves every checksum as it is.
 fn reply(packet: &[u8], l4: usize) -> Option<Vec<u8>> {
     let mut packet = packet.to_vec();
-    let (at, len) = if packet.first()? >> 4 == 4 { (12, 4) } else { (8, 16) };
-    let (first, second) = packet.get_mut(at..at + 2 * len)?.split_at_mut(len);
-    first.swap_with_slice(second);
-    let (first, second) = packet.get_mut(l4..l4 + 4)?.split_at_mut(2);
-    first.swap_with_slice(second);
+    turn_around(&mut packet, l4)?;
     Some(packet)
 }

@@ -139,6 +139,18 @@ fn tag(frame: &mut Vec<u8>, vlan: &[u16]) -> Result<()> {
     Ok(())
 }
 
+/// Exchanges both ends of an IP packet whose ports are at `l4`, which leaves every checksum as it is.
+///
+/// `None` if it is shorter than that; half of it may be exchanged then.
+pub fn turn_around(packet: &mut [u8], l4: usize) -> Option<()> {
+    let (at, len) = if packet.first()? >> 4 == 4 { (12, 4) } else { (8, 16) };
+    for (at, len) in [(at, len), (l4, 2)] {
+        let (first, second) = packet.get_mut(at..at + 2 * len)?.split_at_mut(len);
+        first.swap_with_slice(second);
+    }
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

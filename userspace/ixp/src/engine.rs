@@ -351,7 +351,7 @@ struct Sockets<'a, P: Port, T> {
     tap: &'a mut T,
     /// Some port has a backlog: within a loop that can only begin.
     blocked: bool,
-    /// Packets of the first port's that its ring has, and the ledger not yet.
+    /// Frames that ports have, all of the first's UMEM, and the ledger not yet.
     transmitted: u64,
 }
 
@@ -392,7 +392,6 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
     #[inline]
     fn send(&mut self, link: LinkNo, frame: Frame) {
         let Self { sockets, ports, ledger, tap, .. } = self;
-        let home = frame.port();
         let port = if link == self.link {
             sockets.first_mut()
         } else {
@@ -403,10 +402,10 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
             return lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out);
         };
         match port.outbox.send(frame, &mut **tap) {
-            Ok(Sent::Taken) if home == self.home => self.transmitted += 1,
-            sent => {
-                self.blocked |= matches!(sent, Ok(Sent::Waits));
-                sent_or_lost(sockets, 0, (ledger, &mut **tap), home, sent);
+            Ok(Sent::Taken) => self.transmitted += 1,
+            Ok(Sent::Waits) => self.blocked = true,
+            Err((frame, loss)) => {
+                lose(sockets, 0, (ledger, &mut **tap), frame, loss.counter(), Way::Out);
             }
         }
     }
@@ -464,24 +463,12 @@ fn settle<P: Port, T: Tap>(
                 Some(socket) => socket.outbox.send(frame, tap),
                 None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
             };
-            sent_or_lost(sockets, at, (ledger, tap), home, sent);
+            match sent {
+                Ok(Sent::Taken) => ledger.add(home, Counter::Transmitted, 1),
+                Ok(Sent::Waits) => {}
+                Err((frame, loss)) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::Out),
+            }
         }
-    }
-}
-
-/// Counts what became of a frame that was given to a port.
-#[inline]
-fn sent_or_lost<P: Port, T: Tap>(
-    sockets: &mut [Socket<P>],
-    at: usize,
-    (ledger, tap): Told<'_, T>,
-    home: PortId,
-    sent: Result<Sent, (Frame, Loss)>,
-) {
-    match sent {
-        Ok(Sent::Taken) => ledger.add(home, Counter::Transmitted, 1),
-        Ok(Sent::Waits) => {}
-        Err((frame, loss)) => lose(sockets, at, (ledger, tap), frame, loss.counter(), Way::Out),
     }
 }
 

@@ -10,13 +10,12 @@ use client::{
     shm::{channel::Channel, tx::TxBurst},
     stack::{Client, Reserve, Stack, StackOptions, Tuple},
 };
+use octroi_tests::lab::frame::turn_around;
 
 /// Most packets that are answered in one turn.
 const ANSWERS: usize = 64;
 /// Most packets that a flooder sends in one turn: some at a time, so that it fills its ring and does not hold up the loop.
 const FLOOD: usize = 8;
-/// Where in an IPv4 header the source address is, before the destination's.
-const SOURCE: usize = 12;
 
 /// The application.
 pub(super) struct Lodger {
@@ -62,19 +61,11 @@ impl Lodger {
     }
 }
 
-/// Sends a packet back to where it came from; exchanging both ends leaves every checksum as it is.
+/// Sends a packet back to where it came from.
 fn answer(packet: &[u8], l4: usize, answers: &mut TxBurst<'_>) -> Option<()> {
     let slot = answers.next()?;
     let room = slot.bytes.get_mut(..packet.len())?;
     room.copy_from_slice(packet);
-    exchange(room, SOURCE, 4)?;
-    exchange(room, l4, 2)?;
+    turn_around(room, l4)?;
     slot.commit(packet.len(), Form::L3).ok()
-}
-
-/// Exchanges the `len` bytes at `at` with those behind them.
-fn exchange(packet: &mut [u8], at: usize, len: usize) -> Option<()> {
-    let (first, second) = packet.get_mut(at..at + 2 * len)?.split_at_mut(len);
-    first.swap_with_slice(second);
-    Some(())
 }
