@@ -1,4 +1,4 @@
-//! Bare AF_XDP on xsk-rs: a receive-and-refill loop and an L2 swap loop, one socket, one queue.
+//! Bare AF_XDP on xsk-rs: a receive-and-refill loop, an L2 swap loop and a sender, one socket, one queue.
 //!
 //! It refuses everything that Octroi adds: no targets, no books, no checks. It is the upper bound that an AF_XDP
 //! program on this device and kernel can be held against.
@@ -7,7 +7,7 @@
     reason = "a peer is written as its users would write it, on a library whose calls are unsafe"
 )]
 use std::{
-    io,
+    io::{self, Write as _},
     num::NonZeroU32,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -156,6 +156,32 @@ impl Bare {
                 }
             }
             count.fetch_add(sent as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Sends `frame` until `stop`, written anew each time, as fast as the kernel takes it.
+    ///
+    /// # Errors
+    /// An error of sendto(2); the frame is longer than a chunk.
+    pub fn send(&mut self, frame: &[u8], stop: &AtomicBool) -> Result<()> {
+        let mut done = self.burst()?;
+        while !stop.load(Ordering::Relaxed) {
+            let from = self.free.len().saturating_sub(BURST);
+            for desc in self.free.get_mut(from..).unwrap_or_default() {
+                // SAFETY: free frames of this UMEM are in no ring.
+                let mut data = unsafe { self.umem.data_mut(desc) };
+                let mut cursor = data.cursor();
+                cursor.set_pos(0);
+                cursor.write_all(frame).context("the frame does not fit")?;
+            }
+            // SAFETY: as above; what is taken leaves the free list.
+            let taken = unsafe { self.tx.produce(self.free.get(from..).unwrap_or_default()) };
+            self.free.drain(from..from + taken);
+            self.tx.wakeup()?;
+            // SAFETY: `done` is overwritten with descriptors of this UMEM.
+            let back = unsafe { self.comp.consume(&mut done) };
+            self.free.extend_from_slice(done.get(..back).unwrap_or_default());
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ mod life;
 mod mux;
 mod rates;
 mod ruler;
+mod sending;
 mod stage;
 mod steer;
 mod victim;
@@ -124,15 +125,18 @@ const ROAD: [Group; 7] = [
     (&["start_up", "doctor", "status", "idle"], life::rows),
 ];
 
-const STACKS: [Group; 6] = [
+const STACKS: [Group; 7] = [
     (&["mux_64", "mux_64_stacks", "egress_64", "spoof_64"], mux::rows),
     (&mux::GRID, mux::grid),
     (&["mux_workers_2", "egress_workers_2"], workers::rows),
     (&["app_veth_60"], delivery::rows),
+    (&["app_veth_tx_60"], sending::rows),
     (
         &[
             "victim_flood",
             "victim_flood_arrived",
+            "victim_flood_out",
+            "victim_flood_out_arrived",
             "victim_spoof",
             "victim_spoof_arrived",
             "victim_stopped",

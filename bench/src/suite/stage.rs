@@ -172,13 +172,14 @@ pub(super) enum Before {
     Floor,
 }
 
-/// What a bare receiver does.
-#[derive(Clone, Copy)]
+/// What a bare program does.
 pub(super) enum Work {
     /// Read and refill.
     Receive,
     /// Swap and send back.
     Swap,
+    /// Send this frame again and again.
+    Send(Vec<u8>),
 }
 
 /// A bare AF_XDP program at work on the served end of a pair.
@@ -207,6 +208,7 @@ impl BareRun {
                 match work {
                     Work::Receive => bare.receive(&stop, &count),
                     Work::Swap => bare.swap(&stop, &count),
+                    Work::Send(frame) => bare.send(&frame, &stop),
                 }
             }
         });

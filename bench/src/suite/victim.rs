@@ -1,4 +1,4 @@
-//! `victim_flood`, `victim_spoof`, `victim_stopped`: what an application notices of another that does its worst.
+//! `victim_flood`, `victim_flood_out`, `victim_spoof`, `victim_stopped`: what an application notices of another that does its worst.
 //!
 //! The victim echoes datagrams that come open loop, far below what it could carry. A figure is the 99th percentile of one
 //! trial, beside the offender and alone in turns; `…_arrived` is the share of datagrams that came back.
@@ -9,10 +9,14 @@
 //! a process, stopped.
 mod lodger;
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::{Result, ensure};
-use octroi_tests::lab::{self, App, Config, Daemon, Listens, Reading, Served, Tap, Wrapper, app::know_taps};
+use anyhow::{Context as _, Result, ensure};
+use octroi_tests::lab::{
+    self, App, Config, Daemon, Listens, Pair, Reading, Served, Tap, Wrapper,
+    app::know_taps,
+    frame::{Flow, Stamp},
+};
 use wire::ethernet::HEADER_LEN;
 
 use lodger::Lodger;
@@ -33,6 +37,9 @@ use crate::{
 const OFFENDER: u16 = 6000;
 /// Datagrams a second to the victim.
 const RATE: f64 = 10_000.0;
+/// The last byte of the IPv4 address, and the MAC address, of a neighbour who is not there.
+const NOBODY: u8 = 99;
+const NOBODYS_MAC: &str = "02:00:00:00:00:99";
 /// Length of a trial.
 const TRIAL: Duration = Duration::from_secs(1);
 /// Packets for a stopped application: more than its ring holds.
@@ -47,6 +54,8 @@ const ARRIVED: f64 = 0.999;
 enum Does {
     /// Sends to its own port as fast as it can: every packet crosses from its ring into its ring.
     Floods,
+    /// Sends to a neighbour on the wire as fast as it can.
+    FloodsOut,
     /// Sends in the victim's name as fast as it can.
     Spoofs,
     /// Nothing: it is stopped, and its ring is full.
@@ -57,6 +66,7 @@ enum Does {
 pub(super) fn rows(runs: u32, rows: &mut Vec<Row>) -> Result<()> {
     for (id, does) in [
         ("victim_flood", Does::Floods),
+        ("victim_flood_out", Does::FloodsOut),
         ("victim_spoof", Does::Spoofs),
         ("victim_stopped", Does::StandsStill),
     ] {
@@ -99,7 +109,7 @@ struct Trial {
 
 /// Who is not the victim.
 enum Offender {
-    /// It sends this IP packet, from itself to itself.
+    /// It sends this IP packet, from itself to itself or to the wire.
     Floods(Lodger, Vec<u8>),
     /// It sends this one, in the victim's name.
     Lies(Lodger, Vec<u8>),
@@ -132,6 +142,10 @@ impl House {
                 // From its own port to its own port.
                 packet.copy_within(12..16, 16);
                 packet.copy_within(20..22, 22);
+                Offender::Floods(Lodger::open(&socket, "flooder", OFFENDER)?, packet)
+            }
+            Does::FloodsOut => {
+                let packet = for_nobody(&served.pair)?;
                 Offender::Floods(Lodger::open(&socket, "flooder", OFFENDER)?, packet)
             }
             Does::Spoofs => Offender::Lies(Lodger::open(&socket, "liar", OFFENDER)?, answer(ECHO)?),
@@ -219,4 +233,15 @@ impl House {
         drop((victim, offender));
         served.daemon.down(&served.pair.served)
     }
+}
+
+/// A packet of the offender's to a neighbour who is not there: the other end of the wire drops the frame by its MAC address.
+fn for_nobody(pair: &Pair) -> Result<Vec<u8>> {
+    let Pair { served, peer, .. } = pair;
+    let [a, b, c, _] = peer.v4.octets();
+    let nobody = Ipv4Addr::new(a, b, c, NOBODY);
+    let line = format!("ip neigh replace {nobody} lladdr {NOBODYS_MAC} dev {} nud permanent", served.ifname);
+    served.run(&line).context(line)?;
+    let flow = Flow { to: (nobody, OFFENDER).into(), ..Flow::v4(served, OFFENDER, peer, OFFENDER) };
+    Ok(flow.udp(&[], &Stamp { flow: 0, sequence: 0 }.payload(0))?[HEADER_LEN..].to_vec())
 }

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
+    libc::c_long,
     sys::{
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, waitid},
@@ -96,6 +97,18 @@ pub fn stop(pid: u32) -> Result<()> {
             }
         }
         Ok(true)
+    })
+}
+
+/// Waits until a process of one thread waits within a call to the kernel.
+///
+/// # Errors
+/// It is gone, or does not.
+pub fn await_call(pid: u32, number: c_long) -> Result<()> {
+    until("the process makes the call", || {
+        // The number comes first, and "running" where there is none (proc_pid_syscall(5)).
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall"))?;
+        Ok(call.split_ascii_whitespace().next() == Some(number.to_string().as_str()))
     })
 }
 

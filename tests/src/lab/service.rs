@@ -20,7 +20,6 @@ pub struct Service {
     child: Child,
     /// Kept open: a program that says something more must not be killed by SIGPIPE.
     output: BufReader<ChildStdout>,
-    ready: String,
 }
 
 impl Service {
@@ -29,24 +28,30 @@ impl Service {
     /// # Errors
     /// It ends without one.
     pub fn start(end: &End, command: &mut Command) -> Result<Self> {
-        let child = end.netns.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
-        let mut service = Self::of(child)?;
-        service.output.read_line(&mut service.ready)?;
-        ensure!(service.ready.contains("ready"), "{:?} is not ready", command.get_program());
+        let mut service = Self::spawn(end, command)?;
+        service.await_ready().with_context(|| format!("{:?}", command.get_program()))?;
         Ok(service)
     }
 
-    /// Starts a program that says nothing.
+    /// Starts a program that says nothing, or whose first line is waited for later.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn spawn(end: &End, command: &mut Command) -> Result<Self> {
-        Self::of(end.netns.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?)
+        let mut child = end.netns.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+        let output = BufReader::new(child.stdout.take().context("no pipe")?);
+        Ok(Self { child, output })
     }
 
-    fn of(mut child: Child) -> Result<Self> {
-        let output = BufReader::new(child.stdout.take().context("no pipe")?);
-        Ok(Self { child, output, ready: String::new() })
+    /// Waits for its first line, which says that it is ready.
+    ///
+    /// # Errors
+    /// It ends without one.
+    pub fn await_ready(&mut self) -> Result<()> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        ensure!(line.contains("ready"), "it is not ready: {line:?}");
+        Ok(())
     }
 
     /// Its process.

@@ -6,8 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::libc::SYS_connect;
 use octroi_tests::lab::{
-    self, Config, End, PairOptions, Reading, Served, Tap,
+    self, Config, End, PairOptions, Reading, Served, Service, Tap, Wrapper,
     config::{ECHO, SINK},
     process,
 };
@@ -110,4 +111,26 @@ fn xdp_packets(end: &End) -> Result<u64> {
     let statistics = end.run(&format!("ethtool -S {}", end.ifname))?;
     let seen = statistics.lines().filter_map(|line| line.trim().split_once("_xdp_packets: "));
     seen.map(|(_queue, value)| value.parse::<u64>().context("a statistic that is no number")).sum()
+}
+
+#[test]
+fn f17_a_client_that_is_stopped_while_it_connects_gets_in() -> Result<()> {
+    let id = "f17_a_client_that_is_stopped_while_it_connects_gets_in";
+    let Some(_lab) = lab::require(id, NEEDS)? else { return Ok(()) };
+    let served = Served::new(PairOptions::default(), &Config::default())?;
+    // Nobody accepts, so that one of many connections waits within connect(2).
+    process::stop(served.daemon.pid())?;
+    let mut command = Wrapper::default().command("octroi-lab-idle")?;
+    command.arg(served.daemon.home().socket()).arg("100");
+    let mut client = Service::spawn(&served.pair.served, &mut command)?;
+    for _ in 0..3 {
+        process::await_call(client.pid(), SYS_connect)?;
+        process::stop(client.pid())?;
+        process::go_on(client.pid())?;
+    }
+    process::await_call(client.pid(), SYS_connect)?;
+    process::go_on(served.daemon.pid())?;
+    client.await_ready()?;
+    drop(client);
+    served.finish()
 }

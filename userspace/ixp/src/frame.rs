@@ -18,151 +18,20 @@
 //! plain load and store are therefore enough.
 #![allow(unsafe_code, reason = "the one place where chunk addresses become slices; see the module text")]
 
-use std::{
-    fmt,
-    mem::ManuallyDrop,
-    ops::Range,
-    ptr::NonNull,
-    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
-};
+mod heap;
+mod umem;
+
+use std::{fmt, mem::ManuallyDrop, ops::Range, ptr::NonNull};
 
 use abi::rxmeta::RxMeta;
-use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::port::PortId;
 
-const PARKED: u8 = 0;
-const OUT: u8 = 1;
-const ORPHANED: u8 = 2;
+pub use heap::HeapBacking;
+pub use umem::{Backing, ClaimError, Desc, Geometry, MAX_CHUNKS, Umem, UmemError, UmemId};
 
-/// Largest UMEM: chunk numbers must fit the rings that carry them.
-pub const MAX_CHUNKS: u32 = 1 << 20;
-
-/// The memory behind a UMEM.
-///
-/// # Safety
-/// From construction until drop, `base()..base() + size()` is one allocation, readable and writable, and touched by
-/// nobody but the kernel's AF_XDP and the frames of the one [`Umem`] that owns this value. Both methods always
-/// return the same. `base()` is aligned to at least 64 bytes.
-pub unsafe trait Backing: Send + Sync {
-    /// First byte of the region.
-    fn base(&self) -> NonNull<u8>;
-    /// Bytes in the region.
-    fn size(&self) -> usize;
-}
-
-/// How a UMEM is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Bytes of one chunk, a power of two: 2048 or 4096 with AF_XDP.
-    pub chunk: u32,
-    /// Number of chunks.
-    pub frames: u32,
-}
-
-/// Why a UMEM cannot be made.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum UmemError {
-    /// The chunk size is not a power of two from 256 to 65536 bytes.
-    #[error("chunk size {given} is not a power of two from 256 to 65536")]
-    Chunk {
-        /// What was asked for.
-        given: u32,
-    },
-    /// No frames, or more than [`MAX_CHUNKS`].
-    #[error("{given} frames asked, 1 to {limit} are possible")]
-    Frames {
-        /// What was asked for.
-        given: u32,
-        /// [`MAX_CHUNKS`].
-        limit: u32,
-    },
-    /// The region is smaller than its chunks.
-    #[error("the region has {given} bytes, its chunks need {need}")]
-    TooSmall {
-        /// Bytes in the region.
-        given: usize,
-        /// Bytes needed.
-        need: usize,
-    },
-}
-
-/// Why a descriptor is not a frame.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum ClaimError {
-    /// The address lies outside the UMEM.
-    #[error("address {addr:#x} lies outside the UMEM")]
-    OutOfRange {
-        /// The descriptor's address.
-        addr: u64,
-    },
-    /// The data would cross the end of its chunk.
-    #[error("{len} bytes at address {addr:#x} cross the end of the chunk")]
-    CrossesChunk {
-        /// The descriptor's address.
-        addr: u64,
-        /// The descriptor's length.
-        len: u32,
-    },
-    /// The chunk is already out: the address was named twice.
-    #[error("the chunk of address {addr:#x} is in use already")]
-    InUse {
-        /// The descriptor's address.
-        addr: u64,
-    },
-}
-
-/// A place in a UMEM as AF_XDP writes it: byte offset of the data and its length.
-///
-/// Plain data. Holding one gives no access: only [`Umem::claim`] makes a [`Frame`] of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Desc {
-    /// Offset of the first data byte from the UMEM's start.
-    pub addr: u64,
-    /// Bytes of data.
-    pub len: u32,
-}
-
-/// Which UMEM a frame lives in: different for every [`Umem`] that this process ever makes.
-///
-/// A port number cannot serve for it: a port that is closed and opened again keeps its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UmemId(u64);
-
-impl UmemId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-struct Inner {
-    /// Held for its drop only: it frees the region.
-    _backing: Box<dyn Backing>,
-    base: NonNull<u8>,
-    chunk: u32,
-    chunk_shift: u32,
-    frames: u32,
-    id: UmemId,
-    port: PortId,
-    state: Box<[AtomicU8]>,
-    orphans: AtomicU32,
-}
-
-/// The one owner of a UMEM: the only value that turns parked chunks into frames.
-///
-/// # Invariants
-/// There is one `Umem` per region and it is not `Clone`. Dropping it frees the region unless frames are still out;
-/// then the region is left allocated for them, and for good: a frame outlives its port only by a bug, and a leak
-/// is the harmless way to have it.
-pub struct Umem {
-    inner: NonNull<Inner>,
-}
-
-// SAFETY: `Inner` is only shared data: `Backing` is Send + Sync by its bound, the states are atomics, and chunk
-// bytes are reached through `Frame`s alone, each of which is the only one of its chunk.
-unsafe impl Send for Umem {}
+use umem::Shared;
 
 /// One packet buffer that is ours alone.
 ///
@@ -176,7 +45,7 @@ unsafe impl Send for Umem {}
 /// # Invariants
 /// The chunk's state is `OUT`, and no other `Frame` has this chunk. `data..data + len` lies inside the chunk.
 pub struct Frame {
-    inner: NonNull<Inner>,
+    shared: NonNull<Shared>,
     data: NonNull<u8>,
     chunk: u32,
     start: u16,
@@ -188,142 +57,19 @@ unsafe impl Send for Frame {}
 // SAFETY: a shared `Frame` gives shared slices only.
 unsafe impl Sync for Frame {}
 
-impl Umem {
-    /// Cuts `backing` into chunks, all parked, that belong to `port`.
-    ///
-    /// # Errors
-    /// [`UmemError`] if the geometry is impossible or the region too small for it.
-    pub fn new(backing: Box<dyn Backing>, geometry: Geometry, port: PortId) -> Result<Self, UmemError> {
-        let Geometry { chunk, frames } = geometry;
-        if !chunk.is_power_of_two() || !(256..=65_536).contains(&chunk) {
-            return Err(UmemError::Chunk { given: chunk });
-        }
-        if frames == 0 || MAX_CHUNKS < frames {
-            return Err(UmemError::Frames { given: frames, limit: MAX_CHUNKS });
-        }
-        let need = chunk as usize * frames as usize;
-        if backing.size() < need {
-            return Err(UmemError::TooSmall { given: backing.size(), need });
-        }
-        let inner = Box::new(Inner {
-            base: backing.base(),
-            _backing: backing,
-            chunk,
-            chunk_shift: chunk.trailing_zeros(),
-            frames,
-            id: UmemId::next(),
-            port,
-            state: (0..frames).map(|_| AtomicU8::new(PARKED)).collect(),
-            orphans: AtomicU32::new(0),
-        });
-        Ok(Self { inner: NonNull::from(Box::leak(inner)) })
-    }
-
-    /// Which UMEM this is.
-    #[must_use]
-    pub fn id(&self) -> UmemId {
-        self.inner().id
-    }
-
-    /// How the region is cut.
-    #[must_use]
-    pub fn geometry(&self) -> Geometry {
-        let inner = self.inner();
-        Geometry { chunk: inner.chunk, frames: inner.frames }
-    }
-
-    /// Makes the frame that `desc` names.
-    ///
-    /// # Errors
-    /// [`ClaimError`] if the address is out of range, crosses its chunk, or is out already: all three mean that
-    /// whoever wrote the descriptor is wrong, and leave the UMEM as it was.
-    #[inline]
-    pub fn claim(&mut self, desc: Desc) -> Result<Frame, ClaimError> {
-        let inner = self.inner();
-        let chunk = desc.addr >> inner.chunk_shift;
-        let Some(state) = usize::try_from(chunk).ok().and_then(|c| inner.state.get(c)) else {
-            return Err(ClaimError::OutOfRange { addr: desc.addr });
-        };
-        let start = (desc.addr & u64::from(inner.chunk - 1)) as u32;
-        if inner.chunk - start < desc.len || u32::from(u16::MAX) < desc.len {
-            return Err(ClaimError::CrossesChunk { addr: desc.addr, len: desc.len });
-        }
-        // A plain load and store: `&mut self` is the only way from PARKED to OUT. Acquire pairs with the Release
-        // in `into_desc`, so bytes written by the frame's last holder are visible to its next.
-        if state.load(Ordering::Acquire) != PARKED {
-            return Err(ClaimError::InUse { addr: desc.addr });
-        }
-        state.store(OUT, Ordering::Relaxed);
-        // SAFETY: `desc.addr` lies inside chunk `chunk < frames`, hence inside the region (checked in `new`).
-        let data = unsafe { inner.base.add(desc.addr as usize) };
-        Ok(Frame { inner: self.inner, data, chunk: chunk as u32, start: start as u16, len: desc.len as u16 })
-    }
-
-    /// Parks every frame that was dropped instead of being given back, and hands `each` its chunk's address.
-    ///
-    /// Costs one load when there is none, which is always.
-    #[inline]
-    pub fn reclaim_orphans(&mut self, mut each: impl FnMut(u64)) {
-        let inner = self.inner();
-        if inner.orphans.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        for (chunk, state) in inner.state.iter().enumerate() {
-            if state.load(Ordering::Acquire) == ORPHANED {
-                state.store(PARKED, Ordering::Relaxed);
-                inner.orphans.fetch_sub(1, Ordering::Relaxed);
-                each((chunk as u64) << inner.chunk_shift);
-            }
-        }
-    }
-
-    /// How many frames are out or orphaned now: what the books of the UMEM call "with us".
-    #[must_use]
-    pub fn out(&self) -> u32 {
-        self.inner().state.iter().filter(|s| s.load(Ordering::Acquire) != PARKED).count() as u32
-    }
-
-    fn inner(&self) -> &Inner {
-        // SAFETY: made by `Box::leak` in `new`, freed only in `drop` of this, its only `Umem`.
-        unsafe { self.inner.as_ref() }
-    }
-}
-
-impl Drop for Umem {
-    fn drop(&mut self) {
-        let in_use = self.inner().state.iter().any(|s| s.load(Ordering::Acquire) == OUT);
-        if !in_use {
-            // SAFETY: made by `Box::leak` in `new`; no `Frame` refers to it (none is OUT, and only `claim` on this
-            // value could make one), and this is the only `Umem`.
-            drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
-        }
-    }
-}
-
-impl fmt::Debug for Umem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.inner();
-        f.debug_struct("Umem")
-            .field("port", &inner.port)
-            .field("chunk", &inner.chunk)
-            .field("frames", &inner.frames)
-            .finish()
-    }
-}
-
 impl Frame {
     /// The port whose UMEM this frame lives in.
     #[must_use]
     #[inline]
     pub fn port(&self) -> PortId {
-        self.inner().port
+        self.shared().port
     }
 
     /// The UMEM this frame lives in: whoever takes a frame's descriptor for its own asks this first.
     #[must_use]
     #[inline]
     pub fn umem(&self) -> UmemId {
-        self.inner().id
+        self.shared().id
     }
 
     /// The number of its chunk.
@@ -417,7 +163,7 @@ impl Frame {
     #[must_use]
     #[inline]
     pub fn capacity(&self) -> usize {
-        self.inner().chunk as usize - usize::from(self.start)
+        self.shared().chunk as usize - usize::from(self.start)
     }
 
     /// Sets the packet's length; bytes that come in are whatever the chunk holds.
@@ -463,7 +209,7 @@ impl Frame {
     /// The chunk's size, if `start` is beyond it; the frame is left as it was.
     #[inline]
     pub fn clear(&mut self, start: u16) -> Result<(), usize> {
-        let chunk = self.inner().chunk as usize;
+        let chunk = self.shared().chunk as usize;
         if chunk <= usize::from(start) {
             return Err(chunk);
         }
@@ -496,13 +242,8 @@ impl Frame {
     pub fn into_chunk(mut self) -> u64 {
         self.forget_meta();
         let this = ManuallyDrop::new(self);
-        let inner = this.inner();
-        let chunk = u64::from(this.chunk) << inner.chunk_shift;
-        if let Some(state) = inner.state.get(this.chunk as usize) {
-            // Release: whoever claims this chunk next sees our writes. After this line the chunk is not ours.
-            state.store(PARKED, Ordering::Release);
-        }
-        chunk
+        // After this line the chunk is not ours.
+        this.shared().park(this.chunk)
     }
 
     #[inline]
@@ -535,20 +276,15 @@ impl Frame {
     }
 
     #[inline]
-    fn inner(&self) -> &Inner {
-        // SAFETY: `Umem::drop` keeps `Inner` while a frame is OUT, and this one is (type invariant).
-        unsafe { self.inner.as_ref() }
+    fn shared(&self) -> &Shared {
+        // SAFETY: `Umem::drop` keeps `Shared` while a frame is OUT, and this one is (type invariant).
+        unsafe { self.shared.as_ref() }
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        let inner = self.inner();
-        if let Some(state) = inner.state.get(self.chunk as usize) {
-            // Counted first: once the state is stored the `Umem` may be gone.
-            inner.orphans.fetch_add(1, Ordering::Relaxed);
-            state.store(ORPHANED, Ordering::Release);
-        }
+        self.shared().orphan(self.chunk);
     }
 }
 
@@ -559,49 +295,6 @@ impl fmt::Debug for Frame {
             .field("chunk", &self.chunk)
             .field("len", &self.len)
             .finish()
-    }
-}
-
-/// Heap memory as a UMEM's backing: for ports that no kernel is behind.
-pub struct HeapBacking {
-    base: NonNull<u8>,
-    layout: std::alloc::Layout,
-}
-
-impl HeapBacking {
-    /// Zeroed memory for `geometry`, page aligned; `None` if there is not so much.
-    #[must_use]
-    pub fn new(geometry: Geometry) -> Option<Self> {
-        let bytes = (geometry.chunk as usize).checked_mul(geometry.frames as usize)?;
-        let layout = std::alloc::Layout::from_size_align(bytes, 4096).ok()?;
-        if bytes == 0 {
-            return None;
-        }
-        // SAFETY: the layout has a size above zero.
-        let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })?;
-        Some(Self { base, layout })
-    }
-}
-
-// SAFETY: `base..base + len` is the one allocation made in `new`, freed in `drop`, reachable only from here.
-unsafe impl Backing for HeapBacking {
-    fn base(&self) -> NonNull<u8> {
-        self.base
-    }
-    fn size(&self) -> usize {
-        self.layout.size()
-    }
-}
-
-// SAFETY: the allocation is owned like a `Box<[u8]>`'s.
-unsafe impl Send for HeapBacking {}
-// SAFETY: nothing is reached through a shared reference but two numbers.
-unsafe impl Sync for HeapBacking {}
-
-impl Drop for HeapBacking {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) };
     }
 }
 

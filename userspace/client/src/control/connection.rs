@@ -123,7 +123,7 @@ impl Connection {
         let limit = TimeVal::new(micros / 1_000_000, micros % 1_000_000);
         setsockopt(&socket, sockopt::SendTimeout, &limit)?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &limit)?;
-        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        dial(&socket, &UnixAddr::new(path)?)?;
         let buffer = vec![0; MAX_DATAGRAM + 1].into_boxed_slice();
         Ok(Self { socket, next_id: 1, buffer, events: VecDeque::new() })
     }
@@ -244,6 +244,17 @@ impl Connection {
             self.events.push_back(event);
         }
         Ok(())
+    }
+}
+
+/// Connects, as often as a signal interrupts it: a call with a time limit is not resumed after one (signal(7)), not even
+/// after a stop that nobody handles.
+fn dial(socket: &OwnedFd, address: &UnixAddr) -> Result<(), Errno> {
+    loop {
+        match connect(socket.as_raw_fd(), address) {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use abi::{
 };
 use aya::{Ebpf, EbpfLoader, maps::DevMap, programs::Xdp};
 
-use super::{BpfError, LabObject, QueueSockets, XdpMode, link::XdpLink, load::program_mut};
+use super::{BpfError, LabObject, QueueSockets, XdpMode, link::XdpLink, load::load_program};
 
 /// The loaded lab object.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Lab {
         let object = LabObject::embedded()?;
         let mut ebpf = loader.load(object.bytes()).map_err(|error| BpfError::Load(Box::new(error)))?;
         for &name in programs {
-            program_mut(&mut ebpf, name)?.load().map_err(|error| BpfError::program(name, error))?;
+            load_program(&mut ebpf, name)?;
         }
         Ok(Self { ebpf })
     }

@@ -13,10 +13,13 @@ use abi::pins::{PROG_INGRESS, PROG_STEER};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map as AyaMap, MapFd},
-    programs::{ProgramFd, Xdp},
+    programs::{ProgramError, ProgramFd, Xdp},
 };
 
 use super::{BpfError, Difference, Object, log::ProgramLog, map::Map};
+
+/// How often the kernel is asked to load one program; libbpf asks as often.
+const ATTEMPTS: u32 = 5;
 
 /// The programs of one object, loaded for one interface.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl Programs {
         }
         let log = ProgramLog::take(&mut ebpf);
         for name in [PROG_INGRESS, PROG_STEER] {
-            program_mut(&mut ebpf, name)?.load().map_err(|error| BpfError::program(name, error))?;
+            load_program(&mut ebpf, name)?;
         }
         Ok(Self { ebpf, log })
     }
@@ -59,7 +62,21 @@ impl Programs {
     }
 }
 
-pub(super) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, BpfError> {
+/// Loads a program of an object. Where a signal comes while the kernel verifies it, the kernel gives up with EAGAIN
+/// (`do_check` in kernel/bpf/verifier.c) and is asked again.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), BpfError> {
+    let program = program_mut(ebpf, name)?;
+    let mut more = 1..ATTEMPTS;
+    loop {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock && more.next().is_some() => {}
+            outcome => return outcome.map_err(|error| BpfError::program(name, error)),
+        }
+    }
+}
+
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, BpfError> {
     let program = ebpf.program_mut(name).ok_or(BpfError::Incomplete { name })?;
     program.try_into().map_err(|error| BpfError::program(name, error))
 }
