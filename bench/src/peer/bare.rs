@@ -11,6 +11,7 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -23,6 +24,8 @@ use xsk_rs::{
 const BURST: usize = 64;
 /// Empty visits before the loop blocks in poll(2), as Octroi's adaptive mode does.
 const EMPTY_VISITS: u64 = 64;
+/// How long a sender that may not send waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(1);
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h (kernel 6.17): frames one send call may take in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
@@ -160,13 +163,17 @@ impl Bare {
         Ok(())
     }
 
-    /// Sends `frame` until `stop`, written anew each time, as fast as the kernel takes it.
+    /// Sends `frame` while `on` is set and until `stop` is, written anew each time, as fast as the kernel takes it.
     ///
     /// # Errors
     /// An error of sendto(2); the frame is longer than a chunk.
-    pub fn send(&mut self, frame: &[u8], stop: &AtomicBool) -> Result<()> {
+    pub fn send(&mut self, frame: &[u8], on: &AtomicBool, stop: &AtomicBool) -> Result<()> {
         let mut done = self.burst()?;
         while !stop.load(Ordering::Relaxed) {
+            if !on.load(Ordering::Relaxed) {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             let from = self.free.len().saturating_sub(BURST);
             for desc in self.free.get_mut(from..).unwrap_or_default() {
                 // SAFETY: free frames of this UMEM are in no ring.

@@ -178,8 +178,8 @@ pub(super) enum Work {
     Receive,
     /// Swap and send back.
     Swap,
-    /// Send this frame again and again.
-    Send(Vec<u8>),
+    /// Send this frame again and again while the other is set.
+    Send(Vec<u8>, Arc<AtomicBool>),
 }
 
 /// A bare AF_XDP program at work on the served end of a pair.
@@ -208,7 +208,7 @@ impl BareRun {
                 match work {
                     Work::Receive => bare.receive(&stop, &count),
                     Work::Swap => bare.swap(&stop, &count),
-                    Work::Send(frame) => bare.send(&frame, &stop),
+                    Work::Send(frame, on) => bare.send(&frame, &on, &stop),
                 }
             }
         });

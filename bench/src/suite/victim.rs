@@ -242,6 +242,6 @@ fn for_nobody(pair: &Pair) -> Result<Vec<u8>> {
     let nobody = Ipv4Addr::new(a, b, c, NOBODY);
     let line = format!("ip neigh replace {nobody} lladdr {NOBODYS_MAC} dev {} nud permanent", served.ifname);
     served.run(&line).context(line)?;
-    let flow = Flow { to: (nobody, OFFENDER).into(), ..Flow::v4(served, OFFENDER, peer, OFFENDER) };
-    Ok(flow.udp(&[], &Stamp { flow: 0, sequence: 0 }.payload(0))?[HEADER_LEN..].to_vec())
+    let flow = Flow { from: (nobody, OFFENDER).into(), ..Flow::v4(peer, OFFENDER, served, OFFENDER) };
+    Ok(flow.reversed().udp(&[], &Stamp { flow: 0, sequence: 0 }.payload(0))?[HEADER_LEN..].to_vec())
 }

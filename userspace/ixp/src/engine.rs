@@ -355,7 +355,7 @@ struct Sockets<'a, P: Port, T> {
     transmitted: u64,
 }
 
-impl<'a, P: Port, T> Sockets<'a, P, T> {
+impl<'a, P: Port, T: Tap> Sockets<'a, P, T> {
     fn new(
         sockets: &'a mut [Socket<P>],
         home: PortId,
@@ -365,6 +365,12 @@ impl<'a, P: Port, T> Sockets<'a, P, T> {
     ) -> Self {
         let blocked = sockets.iter().any(|socket| socket.outbox.backlog() != 0);
         Self { sockets, home, link: ports.link(home), ports, ledger, tap, blocked, transmitted: 0 }
+    }
+
+    #[cold]
+    fn lose(&mut self, frame: Frame, loss: Loss) {
+        let Self { sockets, ledger, tap, .. } = self;
+        lose(sockets, 0, (ledger, &mut **tap), frame, loss.counter(), Way::Out);
     }
 
     /// Enters into the ledger what was sent since.
@@ -389,24 +395,23 @@ impl<P: Port, T: Tap> Wires for Sockets<'_, P, T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, link: LinkNo, frame: Frame) {
-        let Self { sockets, ports, ledger, tap, .. } = self;
+        let Self { sockets, ports, tap, .. } = self;
         let port = if link == self.link {
             sockets.first_mut()
         } else {
             sockets.iter_mut().find(|socket| ports.link(socket.outbox.id()) == link)
         };
-        // The link may have no port on this engine any more; its packets are then those of a port that is gone.
-        let Some(port) = port else {
-            return lose(sockets, 0, (ledger, &mut **tap), frame, Counter::TxPortGone, Way::Out);
+        let sent = match port {
+            Some(port) => port.outbox.send(frame, &mut **tap),
+            // The link may have no port on this engine any more; its packets are then those of a port that is gone.
+            None => Err((frame, const { Loss::of(Counter::TxPortGone) })),
         };
-        match port.outbox.send(frame, &mut **tap) {
+        match sent {
             Ok(Sent::Taken) => self.transmitted += 1,
             Ok(Sent::Waits) => self.blocked = true,
-            Err((frame, loss)) => {
-                lose(sockets, 0, (ledger, &mut **tap), frame, loss.counter(), Way::Out);
-            }
+            Err((frame, loss)) => self.lose(frame, loss),
         }
     }
 

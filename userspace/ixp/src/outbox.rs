@@ -35,19 +35,23 @@ impl<T: Transmit> Outbox<T> {
     ///
     /// # Errors
     /// The frame, and the reason for which it must be dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, frame: Frame, tap: &mut impl Tap) -> Result<Sent, (Frame, Loss)> {
         if self.failed {
             return Err((frame, const { Loss::of(Counter::TxPortGone) }));
         }
-        let frame = if self.backlog.is_empty() {
-            match hand(&mut self.tx, frame, tap) {
-                Ok(()) => return Ok(Sent::Taken),
-                Err(frame) => frame,
-            }
-        } else {
-            frame
-        };
+        if !self.backlog.is_empty() {
+            return self.keep(frame);
+        }
+        match hand(&mut self.tx, frame, tap) {
+            Ok(()) => Ok(Sent::Taken),
+            Err(frame) => self.keep(frame),
+        }
+    }
+
+    /// Lets a frame wait that the port has no room for now.
+    #[inline(never)]
+    fn keep(&mut self, frame: Frame) -> Result<Sent, (Frame, Loss)> {
         if !self.tx.fits(&frame) {
             // In the backlog it would wait for ever, and all behind it.
             return Err((frame, const { Loss::of(Counter::TxUnfit) }));

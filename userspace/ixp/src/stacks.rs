@@ -14,6 +14,7 @@ mod crossing;
 mod originate;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use abi::{
     rxmeta::RxMeta,
@@ -135,9 +136,18 @@ pub struct Stacks {
     /// Somebody's ring fills with what he was not shown.
     behind: bool,
     drr: Drr,
+    last: Loop,
     flows: Flows,
     bells: Epoll,
     events: Events,
+}
+
+/// A loop, for whoever reckons how long the next may take.
+#[derive(Clone, Copy, Default)]
+struct Loop {
+    began: Duration,
+    /// Received, and taken from applications.
+    packets: u32,
 }
 
 /// What is to be reported.
@@ -160,6 +170,7 @@ impl Stacks {
             loops: 0,
             behind: false,
             drr: Drr::new(MAX_SESSIONS as u16),
+            last: Loop::default(),
             flows: Flows::default(),
             bells: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: Events { violations: Vec::with_capacity(MAX_SESSIONS), hops: Vec::with_capacity(HOPS) },
@@ -332,8 +343,13 @@ impl Stacks {
     /// The sending of a loop that received so many packets; what is for sessions here joins the source's crossings.
     /// Returns how many packets it took.
     pub(crate) fn turn<W: Wires>(&mut self, received: usize, source: &mut Source<'_, W>) -> Turn {
-        let Self { guests, touched, counting, drr, flows, events, .. } = self;
-        drr.turn(received, &mut originate::Visiting { guests, touched, counting, flows, events, source })
+        let Self { guests, touched, counting, drr, flows, events, last, .. } = self;
+        let now = source.now;
+        drr.took(now.saturating_sub(last.began), last.packets);
+        let turn =
+            drr.turn(received, &mut originate::Visiting { guests, touched, counting, flows, events, source });
+        *last = Loop { began: now, packets: received as u32 + turn.packets };
+        turn
     }
 
     /// Carries to its end what crosses from session to session, and was judged.

@@ -312,35 +312,40 @@ impl<D: Writable, U: Writable> Channel<D, U> {
             Ok(waiting) => waiting,
             Err(violation) => return Err(self.over(violation)),
         };
-        let mut taken = 0;
         let wanted = waiting.min(limit).min(MAX_VISIT);
-        while taken < wanted {
-            let (descs, lanes) = self.read_descriptors(wanted - taken);
+        // Most packets are sent and of the tuple before: they are counted together.
+        let (mut taken, mut sent) = (0, 0);
+        'visit: while taken < wanted {
+            let (descs, lanes) = self.read_descriptors(taken, wanted - taken);
             for &desc in &descs[..lanes] {
-                let at = self.up_at.buffer(self.tx.peek(0));
-                let Outcome::Taken(counter, tuple) =
-                    sink(Offer::new(&self.up, at, self.up_at.slot_size(), desc))
-                else {
-                    return Ok(Visit { taken, left: waiting - taken });
-                };
-                self.count_for(tuple, ChannelCounter::TxRead);
-                self.count_for(tuple, counter);
-                self.tx.take(1);
+                let at = self.up_at.buffer(self.tx.peek(taken));
+                let offer = Offer::new(&self.up, at, self.up_at.slot_size(), desc);
+                let Outcome::Taken(counter, tuple) = sink(offer) else { break 'visit };
                 taken += 1;
+                if counter == ChannelCounter::TxSent && tuple == self.about {
+                    sent += 1;
+                } else {
+                    self.count_sent(core::mem::take(&mut sent));
+                    self.count_for(tuple, ChannelCounter::TxRead);
+                    self.count_for(tuple, counter);
+                }
             }
         }
+        self.count_sent(sent);
+        self.tx.take(taken);
         Ok(Visit { taken, left: waiting - taken })
     }
 
-    /// Reads the next descriptors, at most [`LANES`], and starts to fetch their buffers.
+    /// Reads at most [`LANES`] descriptors, `wanted` at most, from the one after the next `taken` on, and starts to fetch
+    /// their buffers.
     #[inline]
-    fn read_descriptors(&self, wanted: u32) -> ([TxDesc; LANES], usize) {
+    fn read_descriptors(&self, taken: u32, wanted: u32) -> ([TxDesc; LANES], usize) {
         let lanes = (wanted as usize).min(LANES);
         let mut descs = [TxDesc::default(); LANES];
-        for (ahead, desc) in (0..).zip(&mut descs[..lanes]) {
+        for (ahead, desc) in (taken..).zip(&mut descs[..lanes]) {
             let slot = self.tx.peek(ahead);
             let at = self.up_at.descriptor(slot);
-            *desc = TxDesc::from_words([self.up.load_u64(at), self.up.load_u64(at + 8)]);
+            *desc = TxDesc::from_words(self.up.load_pair(at));
             self.up.prefetch(self.up_at.buffer(slot));
         }
         (descs, lanes)
@@ -362,7 +367,8 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         if rx.is_yes() {
             self.owed |= rx_flags::WAKE_ON_RX;
         }
-        if tx.is_yes() {
+        // An application that sleeps for room has filled its ring, so that what was seen of it is all there is.
+        if tx.is_yes() && self.tx.waiting_known() <= self.tx.slots() / 2 {
             self.owed |= rx_flags::WAKE_ON_TX_SPACE;
         }
         if self.owed == 0 { Moved::No } else { Moved::Yes }
@@ -445,6 +451,17 @@ impl<D: Writable, U: Writable> Channel<D, U> {
         self.turn_to(tuple);
         self.counters[which.index()] += 1;
         self.dirty |= 1 << which.index();
+    }
+
+    /// Counts so many packets of the tuple that is counted for as read and sent.
+    #[inline(always)]
+    fn count_sent(&mut self, packets: u32) {
+        if packets != 0 {
+            for which in [ChannelCounter::TxRead, ChannelCounter::TxSent] {
+                self.counters[which.index()] += u64::from(packets);
+                self.dirty |= 1 << which.index();
+            }
+        }
     }
 
     /// Counts for this tuple from now on.

@@ -21,29 +21,24 @@
 //! # Loops
 //!
 //! While packets of applications are moved, nobody looks at the wire, and nothing leaves. So a loop moves few of them,
-//! [`LOOP_LEAST`], unless it received many ([`allowance`]): what an application waits for that sends and receives
-//! little is two loops of somebody who floods. One that crosses to another application here is moved twice.
+//! unless it received many ([`Pace::allowance`]): what an application waits for that sends and receives little is two
+//! loops of somebody who floods. One that crosses to another application here is moved twice.
 //!
 //! # Doorbells
 //!
 //! Looking at an idle ring costs a cache line. A channel is *awake* while it has backlog and for [`IDLE_VISITS`] empty
 //! visits after that; of the others, [`PROBES`] are looked at in each loop, in turn.
-use std::collections::VecDeque;
+mod pace;
+
+use std::{collections::VecDeque, time::Duration};
+
+pub use pace::{LOOP_FEWEST, LOOP_LEAST, LOOP_MOST, LOOP_TIME, Pace};
 
 /// Bytes on the wire that a channel of weight 1 may send in a round.
 pub const QUANTUM: u32 = 16 << 10;
 
 /// Most packets of one visit.
 pub const VISIT_PACKETS: u32 = 64;
-
-/// The most that one loop moves.
-pub const LOOP_MOST: u32 = 256;
-
-/// What one loop moves however little it received.
-pub const LOOP_LEAST: u32 = 16;
-
-/// What one loop moves for each packet that it received: whoever is flooded from outside can still answer.
-const PER_RECEIVED: u32 = 4;
 
 /// Empty visits after which a channel is awake no longer.
 pub const IDLE_VISITS: u8 = 64;
@@ -60,16 +55,6 @@ const MIN_COST: u32 = 64;
 const MAX_COST: u32 = 4096;
 /// What the wire adds to each: preamble, FCS, gap.
 const OVERHEAD: u32 = 24;
-
-/// What a loop that received so many packets moves, besides.
-#[must_use]
-#[inline]
-pub const fn allowance(received: usize) -> u32 {
-    const ENOUGH: usize = (LOOP_MOST / PER_RECEIVED) as usize;
-    let received = if received < ENOUGH { received as u32 } else { ENOUGH as u32 };
-    let share = received * PER_RECEIVED;
-    if share < LOOP_LEAST { LOOP_LEAST } else { share }
-}
 
 /// A channel's share where channels compete.
 ///
@@ -144,6 +129,13 @@ impl Credit {
         self.moves -= 1;
         self.deficit -= cost;
         Some(())
+    }
+
+    /// Most packets that it may still pay for.
+    #[must_use]
+    #[inline]
+    pub const fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// Says that a packet that was paid for is moved once more, into another ring.
@@ -276,6 +268,7 @@ pub struct Drr {
     turn: usize,
     /// The number of the round that is under way.
     round: u32,
+    pace: Pace,
 }
 
 impl Drr {
@@ -290,6 +283,7 @@ impl Drr {
             probed: Vec::with_capacity(capacity),
             turn: 0,
             round: NEVER + 1,
+            pace: Pace::default(),
         }
     }
 
@@ -322,11 +316,23 @@ impl Drr {
         matches!(place, Some(Place::Current | Place::Later))
     }
 
-    /// One loop of the worker, which received so many packets: probes, then visits until its [`allowance`] is spent, a
+    /// Takes note of how long the last loop took, which received and moved so many packets together.
+    #[inline]
+    pub fn took(&mut self, time: Duration, packets: u32) {
+        self.pace.took(time, packets);
+    }
+
+    /// What a loop that received so many packets moves now, besides.
+    #[must_use]
+    pub fn allowance(&self, received: usize) -> u32 {
+        self.pace.allowance(received)
+    }
+
+    /// One loop of the worker, which received so many packets: probes, then visits until its [`Drr::allowance`] is spent, a
     /// visit was blocked, or every awake ring was seen empty.
     pub fn turn(&mut self, received: usize, rings: &mut impl Rings) -> Turn {
         self.probe(rings);
-        let (mut packets, mut idle, mut moves) = (0, 0, allowance(received));
+        let (mut packets, mut idle, mut moves) = (0, 0, self.pace.allowance(received));
         // Each channel at least once, whoever drips single packets meanwhile.
         let mut visits = 2 * (self.current.len() + self.later.len()) + MORE_VISITS;
         while 0 < moves && 0 < visits {

@@ -9,11 +9,11 @@ mod rng;
 #[allow(dead_code, unreachable_pub, reason = "this test uses its part of a shared file")]
 mod scale;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use multistack::drr::{
-    ChannelNo, Credit, Drr, IDLE_VISITS, LOOP_LEAST, LOOP_MOST, Left, PROBES, QUANTUM, Ring, Rings, Turn,
-    VISIT_PACKETS, Weight, allowance, cost,
+    ChannelNo, Credit, Drr, IDLE_VISITS, LOOP_FEWEST, LOOP_LEAST, LOOP_MOST, LOOP_TIME, Left, PROBES, Pace,
+    QUANTUM, Ring, Rings, Turn, VISIT_PACKETS, Weight, cost,
 };
 use rng::Rng;
 use scale::Seed;
@@ -122,7 +122,8 @@ fn mt08_64_stacks_of_any_packet_size_share_the_wire_equally() {
         let (mut worker, mut drr) = (Worker::greedy(&sizes), drr(&[1; 64]));
         let wire = 64 * 40 * u64::from(QUANTUM);
         while worker.now < wire {
-            assert_eq!(drr.turn(received, &mut worker).packets, allowance(received));
+            let allowed = drr.allowance(received);
+            assert_eq!(drr.turn(received, &mut worker).packets, allowed);
         }
         let index = jain(shares(&worker, &[1; 64]));
         assert!(0.99 <= index, "{received} received: {index}");
@@ -186,7 +187,7 @@ fn mt08_a_sleeper_waits_for_one_visit_of_each_and_not_for_a_quantum() {
         let sleeper = &worker.stacks[16];
         assert!(300 < sleeper.packets);
         // One loop until it is looked at, one round of visits until its turn.
-        let of_loop = allowance(received);
+        let of_loop = drr.allowance(received);
         let visit = u64::from(VISIT_PACKETS.min(of_loop) * cost(60));
         let most = 17 * visit + u64::from(of_loop * cost(60)) + visit;
         assert!(sleeper.waited_most <= most, "{received} received: {} of {most}", sleeper.waited_most);
@@ -213,8 +214,37 @@ fn mt08_who_sends_little_waits_for_two_loops_of_one_who_floods() {
 
 #[test]
 fn mt08_a_loop_moves_four_times_what_it_received_between_bounds() {
+    let allowance = |received| Pace::default().allowance(received);
     assert_eq!([0, 1, 4, 5, 63].map(allowance), [LOOP_LEAST, LOOP_LEAST, LOOP_LEAST, 20, 252]);
     assert_eq!([64, 65, usize::MAX].map(allowance), [LOOP_MOST; 3]);
+}
+
+#[test]
+fn mt08_a_loop_of_slow_packets_is_over_as_soon_as_one_of_fast_ones() {
+    for (each, most) in
+        [(0, LOOP_LEAST), (50, LOOP_LEAST), (375, LOOP_LEAST), (600, 10), (1500, 4), (5000, LOOP_FEWEST)]
+    {
+        let (mut pace, each) = (Pace::default(), Duration::from_nanos(each));
+        for loops in 0..200 {
+            let packets = pace.allowance(0);
+            pace.took(each * packets, packets);
+            assert!(loops < 100 || packets == most, "{each:?}: {packets}");
+        }
+        // Whoever is flooded from outside can answer all the same.
+        assert_eq!([4, 64].map(|received| pace.allowance(received)), [most.max(16), LOOP_MOST]);
+    }
+}
+
+#[test]
+fn mt08_a_loop_that_was_interrupted_says_little_and_an_empty_one_nothing() {
+    let mut pace = Pace::default();
+    (0..100).for_each(|_| pace.took(Duration::from_nanos(16 * 50), 16));
+    pace.took(Duration::from_secs(5000), 1);
+    assert_eq!(pace.allowance(0), (LOOP_TIME.as_nanos() / (50 + LOOP_TIME.as_nanos() / 16)) as u32);
+    (0..100).for_each(|_| pace.took(Duration::from_secs(1), 0));
+    assert_eq!(pace.allowance(0), 14, "nothing was learnt from loops that moved nothing");
+    (0..4).for_each(|_| pace.took(Duration::from_nanos(16 * 50), 16));
+    assert_eq!(pace.allowance(0), LOOP_LEAST);
 }
 
 #[test]

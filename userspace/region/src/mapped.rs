@@ -32,6 +32,9 @@ use nix::{
 
 use crate::{Direction, MAX_SIZE, RegionError, kernel, prefetch};
 
+/// Bytes that are copied at once: what a vector register has everywhere.
+const PIECE: usize = 16;
+
 /// Can only be read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOnly;
@@ -170,6 +173,14 @@ impl<A> Memory for Region<A> {
     }
 
     #[inline(always)]
+    fn load_pair(&self, at: usize) -> [u64; 2] {
+        let Some(pair) = self.inside(at, 16, 8) else { return [0; 2] };
+        let pair = pair.cast::<[AtomicU64; 2]>();
+        // SAFETY: as in `pair`, with twice eight bytes.
+        unsafe { pair.as_ref() }.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
     fn copy_out(&self, at: usize, into: &mut [u8]) {
         let Some(from) = self.inside(at, into.len(), 1) else {
             into.fill(0);
@@ -177,7 +188,7 @@ impl<A> Memory for Region<A> {
         };
         // SAFETY: `into.len()` bytes inside the mapping. `into` is no part of it: who lends slots out keeps copies away
         // from them (`Region::inside`). The other process may write them meanwhile: any mixture will do.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), into.as_mut_ptr(), into.len()) };
+        unsafe { copy(from.as_ptr(), into.as_mut_ptr(), into.len()) };
         // The compiler must not read a byte again at its source when the copy is looked at: after this line the source
         // may be another.
         compiler_fence(Ordering::SeqCst);
@@ -217,35 +228,45 @@ impl Writable for Region<ReadWrite> {
     #[inline(always)]
     fn copy_in(&self, at: usize, from: &[u8]) {
         let Some(to) = self.inside(at, from.len(), 1) else { return };
-        // Whole pieces and a last one that ends where the packet does: no call for the sizes that come most.
-        let len = from.len();
-        match len {
-            16..=32 => self.pieces(to, from, [0, len - 16]),
-            33..=64 => self.pieces(to, from, [0, 16, len - 32, len - 16]),
-            65..=128 => {
-                let ends = [len - 64, len - 48, len - 32, len - 16];
-                self.pieces(to, from, [0, 16, 32, 48]);
-                self.pieces(to, from, ends);
-            }
-            // SAFETY: `len` bytes inside the mapping, which is writable (`ReadWrite`), and of which `from` is no part, as in
-            // `copy_out`. Of the threads of this process only the one that has the ring's end writes there, and the
-            // other process reads it only after the Release of the index.
-            _ => unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) },
-        }
+        // SAFETY: `from.len()` bytes inside the mapping, which is writable (`ReadWrite`), and of which `from` is no part, as
+        // in `copy_out`. Of the threads of this process only the one that has the ring's end writes there, and the
+        // other process reads it only after the Release of the index.
+        unsafe { copy(from.as_ptr(), to.as_ptr(), from.len()) };
     }
 }
 
-impl Region<ReadWrite> {
-    /// Copies sixteen bytes at each of these places of `from` to the same places behind `to`, where there is room for
-    /// all of `from`.
-    #[inline(always)]
-    fn pieces<const N: usize>(&self, to: NonNull<u8>, from: &[u8], places: [usize; N]) {
-        for at in places {
-            let Some(piece) = from.get(at..).and_then(<[u8]>::first_chunk::<16>) else { return };
-            let to = to.as_ptr().wrapping_add(at);
-            // SAFETY: `piece` lies in `from`, so the sixteen bytes lie in its room; all else as in `copy_in`.
-            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), to, 16) };
+/// Copies `len` bytes: those sizes that come most without a call, in whole pieces and a last one that ends where they do.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    match len {
+        // SAFETY: both pieces lie within `len` bytes.
+        16..=32 => unsafe { pieces(from, to, [0, len - PIECE]) },
+        // SAFETY: all four do.
+        33..=64 => unsafe { pieces(from, to, [0, PIECE, len - 2 * PIECE, len - PIECE]) },
+        65..=128 => {
+            // SAFETY: all of these do.
+            unsafe { pieces(from, to, [0, PIECE, 2 * PIECE, 3 * PIECE]) };
+            // SAFETY: and these.
+            unsafe { pieces(from, to, [len - 4 * PIECE, len - 3 * PIECE, len - 2 * PIECE, len - PIECE]) };
         }
+        // SAFETY: what the caller vouches for.
+        _ => unsafe { std::ptr::copy_nonoverlapping(from, to, len) },
+    }
+}
+
+/// Copies a piece at each of these places.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`], of each piece.
+#[inline(always)]
+unsafe fn pieces<const N: usize>(from: *const u8, to: *mut u8, places: [usize; N]) {
+    for at in places {
+        let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
+        // SAFETY: the caller vouches for both ends of this piece.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, PIECE) };
     }
 }
 

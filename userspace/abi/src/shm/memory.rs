@@ -19,6 +19,12 @@ pub trait Memory {
     /// One relaxed load of eight bytes.
     fn load_u64(&self, at: usize) -> u64;
 
+    /// Two such loads, one after the other: a descriptor.
+    #[inline(always)]
+    fn load_pair(&self, at: usize) -> [u64; 2] {
+        [self.load_u64(at), self.load_u64(at + 8)]
+    }
+
     /// Copies bytes out. They may change meanwhile: the copy is then a mixture, but it is one and stays as it is.
     fn copy_out(&self, at: usize, into: &mut [u8]);
 
@@ -66,6 +72,10 @@ impl<M: Memory + ?Sized> Memory for &M {
     #[inline(always)]
     fn load_u64(&self, at: usize) -> u64 {
         (**self).load_u64(at)
+    }
+    #[inline(always)]
+    fn load_pair(&self, at: usize) -> [u64; 2] {
+        (**self).load_pair(at)
     }
     #[inline(always)]
     fn copy_out(&self, at: usize, into: &mut [u8]) {

@@ -25,7 +25,7 @@ pub mod tx_flags {
 pub mod rx_flags {
     /// Ring when packets have come.
     pub const WAKE_ON_RX: u32 = 1 << 0;
-    /// Ring when Tx slots became free.
+    /// Ring when Tx slots became free, once half of the ring is: whoever fills a whole ring is not woken for each burst.
     pub const WAKE_ON_TX_SPACE: u32 = 1 << 1;
 }
 
@@ -191,6 +191,13 @@ impl Consumer {
     #[must_use]
     pub const fn new(slots: Slots, start: u32) -> Self {
         Self { slots, cons: start, published: start, prod_seen: start }
+    }
+
+    /// Slots of the ring.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slots(&self) -> u32 {
+        self.slots.get()
     }
 
     /// Filled slots for certain, without a look at the producer.

@@ -134,9 +134,15 @@ impl UnderWay {
     #[inline]
     pub(super) fn leaves(&self, frame: &Frame) {
         if self.owns(frame) {
-            let left = self.counts.left.load(Ordering::Relaxed);
-            self.counts.left.store(left.wrapping_add(1), Ordering::Relaxed);
+            self.leave_all(1);
         }
+    }
+
+    /// So many frames of the pool go out, as [`UnderWay::leaves`] has it.
+    #[inline]
+    pub(super) fn leave_all(&self, frames: u32) {
+        let left = self.counts.left.load(Ordering::Relaxed);
+        self.counts.left.store(left.wrapping_add(frames), Ordering::Relaxed);
     }
 
     /// A frame of the pool did not go out after all, or will not come back this way.
@@ -232,15 +238,13 @@ impl Pool {
 
     /// Takes in what came back from the wire, and what was dropped somewhere.
     pub(super) fn take_back(&mut self) {
-        let mut frames = 0;
-        while let Some(frame) = self.back.pop() {
-            self.park(frame);
-            frames += 1;
+        let Self { free, starts, umem, back, under_way, orphans } = self;
+        let before = free.len();
+        let returned = back.pop_burst(free, usize::MAX);
+        if returned != 0 {
+            free.iter_mut().skip(before).for_each(|frame| empty(frame, starts));
+            under_way.return_all(returned as u32);
         }
-        if frames != 0 {
-            self.under_way.return_all(frames);
-        }
-        let Self { free, starts, umem, orphans, .. } = self;
         // An engine that is held up drops what others hand back to it: then there are many.
         umem.reclaim_orphans(|addr| orphans.push(addr));
         for addr in orphans.drain(..) {

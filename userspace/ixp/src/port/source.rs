@@ -59,8 +59,12 @@ pub struct SourceRx {
 /// Its sending half.
 pub struct SourceTx {
     id: PortId,
+    /// Frames that were sent since the last flush.
+    out: Vec<Frame>,
     sent: Producer<Frame>,
     under_way: UnderWay,
+    /// Bytes since the last flush.
+    new_bytes: u64,
     bytes: Arc<AtomicU64>,
 }
 
@@ -81,7 +85,14 @@ impl SourcePort {
             }
         }
         let left = if templates.is_empty() { u64::MAX } else { packets };
-        let tx = SourceTx { id, sent, under_way: pool.under_way(), bytes: Arc::default() };
+        let tx = SourceTx {
+            id,
+            out: Vec::with_capacity(geometry.frames as usize),
+            sent,
+            under_way: pool.under_way(),
+            new_bytes: 0,
+            bytes: Arc::default(),
+        };
         Ok(Self { rx: SourceRx { id, pool, templates, next: 0, left }, tx })
     }
 
@@ -174,18 +185,23 @@ impl Transmit for SourceTx {
         self.id
     }
 
+    #[inline]
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
-        let len = frame.len() as u64;
+        self.new_bytes += frame.len() as u64;
+        // A frame of another port goes home by being dropped.
         if self.under_way.owns(&frame) {
-            self.under_way.leaves(&frame);
-            self.sent.push(frame).inspect_err(|_| self.under_way.stays())?;
+            self.out.push(frame);
         }
-        // Nobody else writes it.
-        self.bytes.store(self.bytes.load(Ordering::Relaxed) + len, Ordering::Relaxed);
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), PortError> {
+        self.under_way.leave_all(self.out.len() as u32);
+        // It has a slot for each frame there is.
+        self.sent.push_burst(&mut self.out);
+        // Nobody else writes it.
+        let bytes = self.bytes.load(Ordering::Relaxed) + std::mem::take(&mut self.new_bytes);
+        self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -213,6 +229,7 @@ mod tests {
         for frame in frames.drain(..) {
             tx.send(frame).expect("room");
         }
+        tx.flush().expect("there");
         assert_eq!(rx.census(), Census { frames: 4, free: 0, fill: 0, out: 0, tx: 4 });
         rx.refill().expect("there");
         assert_eq!(rx.receive(&mut frames, 64).expect("not dry"), 1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use abi::shm::{counter::ChannelCounter, desc::Form};
 use multistack::{
     books::NO_TUPLE,
-    channel::{MAX_VISIT, Offer, Outcome},
+    channel::{Offer, Outcome},
     drr::{ChannelNo, Credit, Left, Ring, Rings},
     egress::{self, Admitted, Flows, ROOM, Refused, Sender, Verdict, World},
     neighbour::{Asked, LinkNo, NextHop},
@@ -96,7 +96,9 @@ impl<W: Wires> Rings for Visiting<'_, '_, W> {
         };
         let Guest { channel, sender, asked, .. } = guest;
         let mut one = One { sender, asked, flows, events, source, blocked: false };
-        let visit = channel.visit(MAX_VISIT, |offer| one.judge(&offer, credit));
+        // No more than it may pay for, so that no descriptor and no frame is fetched in vain.
+        let most = credit.moves();
+        let visit = channel.visit(most, |offer| one.judge(&offer, credit));
         let blocked = one.blocked;
         match visit {
             Err(_) => {

@@ -328,6 +328,27 @@ fn a_sleeper_is_rung_once_and_only_for_what_it_asked() {
 }
 
 #[test]
+fn who_sleeps_for_room_is_rung_once_half_of_the_ring_is_free() {
+    let regions = regions();
+    let (mut channel, mut app) = ends(&regions, 0);
+    let mut sent = 0;
+    for half in 1..=3 {
+        while app.send(&[0; 60]).is_some() {
+            sent += 1;
+        }
+        app.arm(WAKE_ON_TX_SPACE);
+        let mut left = SLOTS;
+        while SLOTS / 2 < left {
+            assert_eq!(channel.rings(&Fenced::by(&*regions.0)), Ring::Nobody, "{left} slots are not free");
+            left = take_all(&mut channel, 1, &mut Vec::new()).unwrap().left;
+            let _ = channel.publish();
+        }
+        assert_eq!(channel.rings(&Fenced::by(&*regions.0)), Ring::Bell);
+        assert_eq!((sent, left), (SLOTS / 2 * (half + 1), SLOTS / 2));
+    }
+}
+
+#[test]
 fn a_worker_that_sleeps_says_so() {
     let regions = regions();
     let (mut channel, mut app) = ends(&regions, 0);
