@@ -3,7 +3,8 @@
 //! All three servers are there at once, on one address and one wire: `octroi-http` on smoltcp over Octroi, `octroi-http-os`
 //! with the same conversation on the OS's TCP, and nginx. wrk asks from the other end of the wire. There is no limit: the
 //! rows say how a stack of one's own compares, not how it should. The wire is as octroid needs it, so that no server has
-//! help from segmentation or checksum offloads.
+//! help from segmentation or checksum offloads. The kernel's TCP runs [`CONGESTION_CONTROL`], whatever the machine's default
+//! is: a namespace inherits that, and BBR stands still for milliseconds where a round trip takes microseconds.
 use anyhow::{Result, ensure};
 use octroi_tests::lab::Service;
 
@@ -24,6 +25,9 @@ use crate::{
 
 /// The server of the same code on the OS's TCP.
 const OS_TCP: Server = Server { name: "octroi-http-os", port: 8081 };
+
+/// What every kernel has and every namespace may choose.
+const CONGESTION_CONTROL: &str = "reno";
 
 /// One thread, connections in turns, and a new one for each request.
 const WRK: [&str; 5] = ["-t1", "-c16", "-d1s", "-H", "Connection: close"];
@@ -52,6 +56,10 @@ impl Servers {
     fn start() -> Result<Self> {
         let scene = Scene::new(CONFIG)?;
         scene.let_everybody_in()?;
+        // Before the servers: a listener keeps what it was made with.
+        for end in [&scene.pair.served, &scene.pair.peer] {
+            end.netns.sysctl("ipv4/tcp_congestion_control", CONGESTION_CONTROL)?;
+        }
         let house = Household::start(&scene)?;
         let os = on_os(&scene, OS_TCP)?;
         Ok(Self { scene, house, os })
