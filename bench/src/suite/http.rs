@@ -3,8 +3,8 @@
 //! All three servers are there at once, on one address and one wire: `octroi-http` on smoltcp over Octroi, `octroi-http-os`
 //! with the same conversation on the OS's TCP, and nginx. wrk asks from the other end of the wire. There is no limit: the
 //! rows say how a stack of one's own compares, not how it should. The wire is as octroid needs it, so that no server has
-//! help from segmentation or checksum offloads. The kernel's TCP runs [`CONGESTION_CONTROL`], whatever the machine's default
-//! is: a namespace inherits that, and BBR stands still for milliseconds where a round trip takes microseconds.
+//! help from segmentation or checksum offloads. What [`SERVER`] and [`ASKER`] say of the kernel's TCP holds whatever the
+//! machine's defaults are.
 use anyhow::{Result, ensure};
 use octroi_tests::lab::Service;
 
@@ -26,8 +26,13 @@ use crate::{
 /// The server of the same code on the OS's TCP.
 const OS_TCP: Server = Server { name: "octroi-http-os", port: 8081 };
 
-/// What every kernel has and every namespace may choose.
-const CONGESTION_CONTROL: &str = "reno";
+/// Reno, which every kernel has and every namespace may choose: some machines have BBR by default, whose pacing costs a
+/// third where a round trip takes microseconds.
+const SERVER: [(&str, &str); 1] = [("ipv4/tcp_congestion_control", "reno")];
+/// The same, and ports that can be used again: where the asking end closes first, they are kept for a minute, and a run
+/// of a few seconds uses up all of them. Then every connection searches in vain for one, and the server waits.
+const ASKER: [(&str, &str); 3] =
+    [SERVER[0], ("ipv4/tcp_tw_reuse", "1"), ("ipv4/ip_local_port_range", "1024 65535")];
 
 /// One thread, connections in turns, and a new one for each request.
 const WRK: [&str; 5] = ["-t1", "-c16", "-d1s", "-H", "Connection: close"];
@@ -57,8 +62,8 @@ impl Servers {
         let scene = Scene::new(CONFIG)?;
         scene.let_everybody_in()?;
         // Before the servers: a listener keeps what it was made with.
-        for end in [&scene.pair.served, &scene.pair.peer] {
-            end.netns.sysctl("ipv4/tcp_congestion_control", CONGESTION_CONTROL)?;
+        for (end, settings) in [(&scene.pair.served, &SERVER[..]), (&scene.pair.peer, &ASKER)] {
+            settings.iter().try_for_each(|(name, value)| end.netns.sysctl(name, value))?;
         }
         let house = Household::start(&scene)?;
         let os = on_os(&scene, OS_TCP)?;
