@@ -13,8 +13,10 @@
 mod crossing;
 mod originate;
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
 
 use abi::{
     rxmeta::RxMeta,
