@@ -332,7 +332,7 @@ impl Drr {
     /// visit was blocked, or every awake ring was seen empty.
     pub fn turn(&mut self, received: usize, rings: &mut impl Rings) -> Turn {
         self.probe(rings);
-        let (mut packets, mut idle, mut moves) = (0, 0, self.pace.allowance(received));
+        let (mut packets, mut idle, mut moves) = (0, 0, self.allowance(received));
         // Each channel at least once, whoever drips single packets meanwhile.
         let mut visits = 2 * (self.current.len() + self.later.len()) + MORE_VISITS;
         while 0 < moves && 0 < visits {

@@ -150,11 +150,13 @@ impl Shared {
     /// Parks a chunk whose frame is given back, and says where it begins.
     #[inline]
     pub(super) fn park(&self, chunk: u32) -> u64 {
+        // Reckoned first: once the state is stored the `Umem` may be gone, and with it what is shared.
+        let begin = u64::from(chunk) << self.chunk_shift;
         if let Some(state) = self.state.get(chunk as usize) {
             // Release: whoever claims this chunk next sees what its frame wrote.
             state.store(PARKED, Ordering::Release);
         }
-        u64::from(chunk) << self.chunk_shift
+        begin
     }
 
     /// Notes that a chunk's frame was dropped.
